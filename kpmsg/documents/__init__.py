@@ -1,0 +1,185 @@
+"""The documents two authorities exchange: every type there is, read and written here and nowhere else.
+
+`parse` turns payload bytes into a `Document` or refuses them; `compose` turns a draft into a `Document` and the
+bytes to sign. Both use one model, so that what we write is what anybody may read. Signatures, keys and the state
+of a certificate are not known here; neither is any clock: time and ids are arguments.
+
+A new type is one module with one subclass of `Content`, and its name in the union `Data` below.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Annotated, Any, get_args
+from uuid import UUID
+
+from pydantic import PlainValidator, ValidationError, create_model
+
+from kpmsg import strictjson
+from kpmsg.documents.envelope import Content, Document
+from kpmsg.documents.export_notification import ExportNotification
+from kpmsg.documents.import_confirmation import ImportConfirmation
+from kpmsg.documents.rejection import Rejection
+from kpmsg.documents.sentences import problems_in
+from kpmsg.documents.vocabulary import certificate_key
+from kpmsg.errors import DraftError, MalformedError, Problem
+
+__all__ = [
+    "TYPES",
+    "Content",
+    "Data",
+    "Document",
+    "ExportNotification",
+    "ImportConfirmation",
+    "Rejection",
+    "breaches",
+    "certificate_key",
+    "claim",
+    "compose",
+    "form_of",
+    "parse",
+]
+
+Data = ExportNotification | ImportConfirmation | Rejection
+"""Every document type. This is the one list."""
+
+TYPES: MappingProxyType[str, type[Content]] = MappingProxyType({kind.type: kind for kind in get_args(Data)})
+"""The document types by CloudEvents type, in the order of `Data`."""
+
+_FORMS: dict[str, type[Document]] = {
+    kind.type: create_model(f"{kind.__name__}Document", __base__=Document, data=(kind, ...))
+    for kind in TYPES.values()
+}
+_BY_SHORT_NAME = {kind.name: kind.type for kind in TYPES.values()}
+_WRITTEN_BY_US = ("specversion", "id", "source", "time", "datacontenttype")
+
+
+def _set_aside(data: object) -> None:
+    if not isinstance(data, dict):
+        raise ValueError("not an object")  # noqa: TRY004 - pydantic takes a ValueError for a refusal
+
+
+class _Unsupported(Document):
+    """A document of a type or version we do not speak: its envelope holds, its data is left in the bytes."""
+
+    data: Annotated[None, PlainValidator(_set_aside)]
+
+
+def parse(payload: bytes) -> Document:
+    """Read one document from its payload bytes.
+
+    Members unknown to us are ignored (and stay in the bytes); a type unknown to us gives a document whose `data`
+    is None. Raises `MalformedError` (`json-*`, `document-*`) with a pointer to what is wrong.
+    """
+    document, problems = _read(strictjson.loads(payload), strict=False)
+    if document is None:
+        first = problems[0]
+        raise MalformedError(first.code, first.text, first.pointer)
+    return document
+
+
+def compose(draft: Any, *, source: str, id: UUID | str, time: datetime) -> tuple[Document, bytes]:  # noqa: A002 - CloudEvents' name
+    """Write a document: the draft's `type` (short name or whole), `recipient` and `data`, under our envelope.
+
+    `subject` may be left out where the content determines it. `source` is the author's address, `id` a UUIDv7,
+    `time` an aware datetime (kept to the millisecond). Returns the document as any reader will parse it, and its
+    payload bytes, ready to sign. Raises `DraftError` with every problem if anything would be refused: unknown
+    members, wrong forms, broken rules of severity "reject". Rules that only warn are left to `breaches`.
+    """
+    if not isinstance(draft, dict):
+        raise DraftError([Problem("document-type", "A draft must be an object in curly brackets.", "")])
+    if time.tzinfo is None:
+        raise ValueError("time must be aware")
+    envelope = _envelope(draft, source, str(id), time)
+    try:
+        payload = strictjson.dumps(envelope)
+    except (TypeError, ValueError, RecursionError):
+        raise DraftError([Problem("document-type", "A draft may contain JSON values only.", "")]) from None
+    try:
+        written = strictjson.loads(payload)
+    except MalformedError as error:
+        # A number where a text is due is better told by the field than by the parser.
+        _, problems = _read(envelope, strict=True)
+        raise DraftError(problems or [Problem(error.code, error.text, error.pointer or "")]) from None
+    document, problems = _read(written, strict=True)
+    if document is not None:
+        problems = breaches(document)
+    if any(problem.severity == "reject" for problem in problems):
+        raise DraftError(problems)
+    assert document is not None
+    return document, payload
+
+
+def claim(document: Document) -> str | None:
+    """What the document takes for itself: of one author, at most one live document may hold each claim."""
+    return None if document.data is None else document.data.claim
+
+
+def breaches(document: Document) -> list[Problem]:
+    """Every rule the document breaks that can be told from itself alone; empty if none, or if its type is unknown."""
+    return [] if document.data is None else document.data.breaches(document)
+
+
+def form_of(kind: str) -> type[Document]:
+    """The model of whole documents of one CloudEvents type, for schemas; `KeyError` if it is not ours."""
+    return _FORMS[kind]
+
+
+def _read(written: Any, *, strict: bool) -> tuple[Document | None, list[Problem]]:
+    """Check one parsed JSON value: a document, or at least one problem. `strict` forbids unknown members and types."""
+    if not isinstance(written, dict):
+        return None, [Problem("document-type", "A document must be an object in curly brackets.", "")]
+    kind = written.get("type")
+    form = _FORMS.get(kind) if isinstance(kind, str) else None
+    if form is None and strict:
+        known = ", ".join(_BY_SHORT_NAME)
+        return None, [Problem("document-unsupported", f"The type must be one of: {known}.", "/type")]
+    try:
+        document = (form or _Unsupported).model_validate(written, extra="forbid" if strict else None)
+    except ValidationError as error:
+        return None, problems_in(error, written)
+    if document.data is not None:
+        due = document.data.subject
+        if due is not None and document.subject != due:
+            text = f'The subject must be the certificate number without separators, "{due}".'
+            return None, [Problem("document-subject", text, "/subject")]
+    return document, []
+
+
+def _envelope(draft: dict[Any, Any], source: str, message_id: str, time: datetime) -> dict[Any, Any]:
+    ours = [member for member in _WRITTEN_BY_US if member in draft]
+    if ours:
+        raise DraftError(
+            [
+                Problem(
+                    "document-unknown-member", f'"{member}" is written for you; leave it out.', f"/{member}"
+                )
+                for member in ours
+            ]
+        )
+    kind = draft.get("type")
+    envelope = {
+        "specversion": "1.0",
+        "id": message_id,
+        "source": source,
+        "type": _BY_SHORT_NAME.get(kind, kind) if isinstance(kind, str) else kind,
+        "subject": draft.get("subject", _subject_of(draft.get("data"))),
+        "time": time.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z",
+        "recipient": draft.get("recipient"),
+        "datacontenttype": "application/json",
+        "data": draft.get("data"),
+        **{member: value for member, value in draft.items() if member not in _IN_DRAFTS},
+    }
+    return {member: value for member, value in envelope.items() if member in draft or value is not None}
+
+
+_IN_DRAFTS = frozenset({"type", "subject", "recipient", "data"})
+
+
+def _subject_of(data: Any) -> str | None:
+    """The certificate key inside unchecked data, if there is something that looks like one."""
+    certificate = data.get("certificate") if isinstance(data, dict) else None
+    number = certificate.get("number_raw") if isinstance(certificate, dict) else None
+    key = certificate_key(number) if isinstance(number, str) else ""
+    return key if key.isascii() and key.isalnum() else None

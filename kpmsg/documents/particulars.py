@@ -1,0 +1,162 @@
+"""The particulars of a shipment that several document types contain: certificate, parties, lines, origins.
+
+This module decides their shape, and holds the arithmetic and the code lists that rules of more than one
+document type share. It knows nothing of any one document type.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from kpmsg.documents.vocabulary import (
+    Carats,
+    CertificateNumber,
+    Count,
+    CountryCode,
+    DocumentId,
+    HsCode,
+    Identifier,
+    Line,
+    Maybe,
+    MediaType,
+    OriginCode,
+    ParticipantCode,
+    Text,
+    UsDollars,
+    certificate_key,
+)
+from kpmsg.errors import Problem
+
+ROUGH_DIAMONDS = frozenset({"7102.10", "7102.21", "7102.31"})
+"""The HS codes of the Scheme (Section I, "rough diamonds")."""
+
+_PRODUCERS = "AO AU BR BW CA CD CF CG CI CM CN GA GH GN GY ID IN LR LS ML MZ NA RU SL TG TZ VE ZA ZW"
+PRODUCERS = frozenset(_PRODUCERS.split())
+"""Countries known to mine diamonds. A list to warn by (rule F07), never to refuse by."""
+
+BEYOND_BELIEF = Decimal(10**9)
+"""Carats in one shipment that are an error whoever signs them: about nine years of the world's production."""
+
+
+class Particulars(BaseModel):
+    """A part of a document: immutable, members it does not know ignored (the signed bytes keep them)."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Certificate(Particulars):
+    """Which certificate (Annex I A: unique numbering with the alpha-2 code; Annex II 19: serial number)."""
+
+    number_raw: CertificateNumber
+    issuer: ParticipantCode
+    kind: Literal["kp", "technical"]
+
+    @property
+    def key(self) -> str:
+        return certificate_key(self.number_raw)
+
+
+class Party(Particulars):
+    """An exporter or importer (Annex I A: identification; Section III(b): details)."""
+
+    name: Line
+    native_name: Maybe[Line] = None
+    address: Text
+    country: CountryCode
+    licence_number: Maybe[Identifier] = None
+
+
+class SingleOrigin(Particulars):
+    """Unmixed: mined in one country (Annex I A), perhaps in a named zone of it."""
+
+    kind: Literal["single"]
+    country: OriginCode
+    zone: Maybe[Line] = None
+
+
+class MixedList(Particulars):
+    """A parcel of mixed origin whose countries are known and told."""
+
+    kind: Literal["mixed_list"]
+    countries: Annotated[tuple[OriginCode, ...], Field(min_length=1, max_length=60)]
+    zone: Maybe[Line] = None
+
+
+class MixedUndisclosed(Particulars):
+    """A parcel of mixed origin, nothing said about the countries."""
+
+    kind: Literal["mixed_undisclosed"]
+    zone: Maybe[Line] = None
+
+
+Origin = Annotated[SingleOrigin | MixedList | MixedUndisclosed, Field(discriminator="kind")]
+
+
+class ShipmentLine(Particulars):
+    """Diamonds of one HS code and one origin within a shipment (Annex III(b))."""
+
+    hs: HsCode
+    carats: Carats
+    value_usd: UsDollars
+    parcels: Maybe[Count] = None
+    origin: Origin
+
+
+class FoundLine(Particulars):
+    """What the importing authority found under one HS code."""
+
+    hs: HsCode
+    carats: Carats
+    value_usd: Maybe[UsDollars] = None
+
+
+class Attachment(Particulars):
+    """A file that belongs to a document, named by its digest; the file itself travels apart."""
+
+    name: Line
+    media_type: MediaType
+    sha256: DocumentId
+    size: Annotated[int, Field(strict=True, ge=1, le=2**40)]
+
+
+def hs_problem(hs: str, pointer: str) -> Problem | None:
+    """Rule F04: the code must be one of the Scheme's three, else say why it is not."""
+    if hs in ROUGH_DIAMONDS:
+        return None
+    digits = hs.replace(".", "")
+    if digits in {"710229", "710239"}:
+        why = f"HS {hs} is for worked diamonds, which are outside the Kimberley Process and need no certificate."
+    elif digits.startswith("7104"):
+        why = f"HS {hs} is for synthetic stones, which are outside the Kimberley Process and need no certificate."
+    elif f"{digits[:4]}.{digits[4:6]}" in ROUGH_DIAMONDS:
+        why = (
+            f'Write the HS code as "{digits[:4]}.{digits[4:6]}", without national digits, instead of "{hs}".'
+        )
+    else:
+        why = f'HS {hs} is not one of the three codes of rough diamonds: "7102.10", "7102.21", "7102.31".'
+    return Problem("F04", why, pointer)
+
+
+def carats_problem(carats: Decimal, pointer: str) -> Problem | None:
+    """Rule F02 for a weight: more than nothing, and less than anything the world could ship."""
+    if not carats:
+        return Problem("F02", "The carat weight must be more than zero.", pointer)
+    if carats >= BEYOND_BELIEF:
+        return Problem("F02", f"{carats} carats is more than the world mines in years.", pointer)
+    return None
+
+
+def sum_problem(what: str, total: Decimal, parts: list[Decimal], pointer: str) -> Problem | None:
+    """Rule F05 for weights: the lines must add up to the total exactly."""
+    found = sum(parts, Decimal(0))
+    if found == total:
+        return None
+    return Problem("F05", f"The lines add up to {found} {what}, but the total says {total}.", pointer)
+
+
+def present(*problems: Problem | None) -> list[Problem]:
+    """The problems that there are."""
+    return [problem for problem in problems if problem is not None]

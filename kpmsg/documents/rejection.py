@@ -1,0 +1,42 @@
+"""The rejection: a document was received, believed to be its sender's, and breaks a rule.
+
+It is the signed answer to a document that verifies but cannot be accepted as it stands, and says which rule it
+breaks and where. A document that does not verify gets no such answer, since nobody is known to have written it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from kpmsg.documents.envelope import Content, Role
+from kpmsg.documents.particulars import Particulars
+from kpmsg.documents.vocabulary import DocumentId, Maybe, Pointer, RuleCode, Text, TypeName
+from kpmsg.errors import Severity
+
+
+class Reason(Particulars):
+    """One broken rule: its code (e.g. I01, certificate unknown), how grave, where in the document, and in words."""
+
+    code: RuleCode
+    severity: Severity
+    pointer: Maybe[Pointer] = None
+    text: Text
+
+
+class Rejection(Content):
+    """Rejection, version 1. The subject is the refused document's, if it had one."""
+
+    name: ClassVar[str] = "rejection"
+    type: ClassVar[str] = "org.kimberley.rejection.v1"
+    roles: ClassVar[frozenset[Role]] = frozenset({"export", "import"})
+
+    refers_to: DocumentId
+    reasons: Annotated[tuple[Reason, ...], Field(min_length=1, max_length=100)]
+    supported_types: Annotated[tuple[TypeName, ...], Field(max_length=100)] = ()
+
+    @property
+    def claim(self) -> str:
+        """A document is rejected once."""
+        return f"{self.name}:{self.refers_to}"

@@ -1,0 +1,147 @@
+"""Turns what pydantic says about a refused document into problems: a code, a pointer, a sentence for a clerk.
+
+Codes (they are part of the protocol and do not change):
+
+========================== ==========================================================================
+``document-missing``        a field that must be there is not
+``document-type``           a value of the wrong JSON type: a number for a text, `null`, ...
+``document-format``         a text that is not written as its field demands, or not one of the choices
+``document-range``          a number or a list outside its bounds
+``document-unknown-member`` a member no such document has (drafts only; received documents may have more)
+``document-subject``        the envelope's subject is not what the content says (decided by the caller of this)
+``document-unsupported``    a draft of a type this software does not write (likewise)
+========================== ==========================================================================
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from kpmsg.errors import Problem
+
+_AT_MOST = 50
+_SHOWN = 40
+_CODES = {
+    "missing": "document-missing",
+    "union_tag_not_found": "document-missing",
+    "document-format": "document-format",
+    "literal_error": "document-format",
+    "union_tag_invalid": "document-format",
+    "extra_forbidden": "document-unknown-member",
+    "greater_than_equal": "document-range",
+    "less_than_equal": "document-range",
+    "too_short": "document-range",
+    "too_long": "document-range",
+    "int_parsing_size": "document-range",
+}
+_TEXTUAL = frozenset({"document-format", "literal_error", "union_tag_invalid"})
+_WANTED = {
+    "int_type": "a whole number without quotation marks",
+    "bool_type": "true or false, without quotation marks",
+    "tuple_type": "a list in square brackets",
+}
+
+
+def problems_in(error: ValidationError, document: object) -> list[Problem]:
+    """The first fifty problems pydantic found in `document` (the parsed JSON it was given)."""
+    return [_problem(detail, document) for detail in error.errors(include_url=False)[:_AT_MOST]]
+
+
+def _problem(detail: ErrorDetails, document: object) -> Problem:
+    kind, value = detail["type"], detail["input"]
+    path = _members(detail["loc"], document)
+    if kind in {"union_tag_not_found", "union_tag_invalid"}:
+        path = [*path, "kind"]
+        value = value.get("kind") if isinstance(value, Mapping) else value
+    code = _CODES.get(kind, "document-type")
+    if code == "document-format" and not isinstance(value, str):
+        code = "document-type"
+    if kind == "union_tag_invalid" and value is None:
+        code = "document-type"
+    return Problem(code, _sentence(code, detail, value, _label(path)), _pointer(path))
+
+
+def _sentence(code: str, detail: ErrorDetails, value: object, label: str) -> str:
+    context = detail.get("ctx", {})
+    if code == "document-missing":
+        return f"The {label} is missing."
+    if code == "document-unknown-member":
+        return f"No field of this name belongs here: {_shown(label)}."
+    if code == "document-range":
+        return f"The {label} {_bounds(detail['type'], context)}."
+    if detail["type"] in _TEXTUAL:
+        return f"{_demand(detail, context, label)} Found {_shown(value)}."
+    return f"The {label} must be {_WANTED.get(detail['type'], 'an object in curly brackets')}. Found {_shown(value)}."
+
+
+def _demand(detail: ErrorDetails, context: Mapping[str, Any], label: str) -> str:
+    if detail["type"] == "literal_error":
+        return f"The {label} must be {context['expected']}."
+    if detail["type"] == "union_tag_invalid":
+        return f"The {label} must be one of {context['expected_tags']}."
+    return detail["msg"]
+
+
+def _bounds(kind: str, context: Mapping[str, Any]) -> str:
+    if kind == "too_short":
+        return f"must have at least {context['min_length']} entry"
+    if kind == "too_long":
+        return f"may have at most {context['max_length']} entries"
+    if kind == "greater_than_equal":
+        return f"must not be less than {context['ge']}"
+    if kind == "less_than_equal":
+        return f"must not be more than {context['le']}"
+    return "is out of all bounds"
+
+
+def _shown(value: object) -> str:
+    """A value as it may be repeated: at most forty characters, nothing that acts on a screen or a log."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return str(value)[:_SHOWN]
+    if not isinstance(value, str):
+        return "a list" if isinstance(value, list) else "an object"
+    cut = value if len(value) <= _SHOWN else value[: _SHOWN - 3] + "..."
+    return json.dumps("".join(c if c.isprintable() else f"<{ord(c):04X}>" for c in cut), ensure_ascii=False)
+
+
+def _members(location: Sequence[int | str], document: object) -> list[str | int]:
+    """The steps of a location that are members of the document.
+
+    pydantic names the chosen kind of a tagged choice as a step of its own; that step is in no document.
+    """
+    path: list[str | int] = []
+    here = document
+    for step in location:
+        if isinstance(here, Mapping):
+            if here.get("kind") == step:
+                continue
+            here = here.get(str(step))
+        elif isinstance(here, list) and isinstance(step, int) and step < len(here):
+            here = here[step]
+        else:
+            here = None
+        path.append(step)
+    return path
+
+
+def _pointer(path: Sequence[int | str]) -> str:
+    """RFC 6901."""
+    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in path)
+
+
+def _label(path: Sequence[int | str]) -> str:
+    """How a field is called in a sentence: its name, and its position where it stands in a list."""
+    if not path:
+        return "document"
+    if isinstance(path[-1], int):
+        return f"{_label(path[:-1])} (entry {path[-1] + 1})"
+    return path[-1].replace("_", " ")

@@ -1,0 +1,368 @@
+"""Frames: what travels between two nodes, as bytes and as values (protocol/registers.md, part 2).
+
+A frame is a few lines separated by LF. The first line is a small JSON header that names the frame, its sender and its
+recipient; every further line is one JWS, byte for byte as it was signed. So nothing signed is ever escaped,
+re-serialised or re-encoded on the way, and one spoiled document spoils its own line only.
+
+    {"frame":"documents","from":"BW","to":"AE"}      1..256 documents follow, in their author's order of creation
+    {"frame":"receipt","from":"AE","to":"BW"}        one JWS: Receipt
+    {"frame":"refusal","from":"AE","to":"BW"}        one JWS: Refusal
+    {"frame":"status?","from":..,"to":..,"nonce":..,"size":..,"head":..}
+    {"frame":"status","from":..,"to":..}             one JWS: Status
+    {"frame":"page?","from":..,"to":..,"nonce":..,"first":..,"before":..,"lacks":[..]}
+    {"frame":"page","from":..,"to":..}               one JWS: Page, then the documents the asker lacks
+
+This module decides the shape of frames and of the statements inside them. It refuses to know keys: a statement
+comes out of `decode` as unverified bytes, and `Receipt.read` and its siblings take a payload that
+`kpmsg.verification.open_statement` has verified.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from kpmsg import strictjson
+from kpmsg.errors import MalformedError
+
+MAX_FRAME_BYTES: Final = 4 * 1024 * 1024
+MAX_DOCUMENTS: Final = 256
+MAX_RECEIPT_IDS: Final = 512  # a receipt may cover several frames that were committed together
+MAX_SIZE: Final = 2**53 - 1
+MAX_HEADER_BYTES: Final = 32 * 1024
+MAX_STATEMENT_BYTES: Final = 64 * 1024
+
+Name = Literal["documents", "receipt", "refusal", "status?", "status", "page?", "page"]
+
+TYP: Final[dict[str, str]] = {
+    "receipt": "kp-receipt+jws",
+    "refusal": "kp-refusal+jws",
+    "status": "kp-status+jws",
+    "page": "kp-page+jws",
+}
+
+_HASH = re.compile(r"\A[0-9a-f]{64}\Z")
+_NONCE = re.compile(r"\A[A-Za-z0-9_-]{16,64}\Z")
+_ADDRESS = re.compile(r"\A[A-Z]{2}(?:/[a-z0-9][a-z0-9-]{0,31})?\Z")
+_LINES: Final[dict[str, tuple[int, int]]] = {  # how many JWS lines each frame carries
+    "documents": (1, MAX_DOCUMENTS),
+    "receipt": (1, 1),
+    "refusal": (1, 1),
+    "status?": (0, 0),
+    "status": (1, 1),
+    "page?": (0, 0),
+    "page": (1, 1 + MAX_DOCUMENTS),
+}
+
+
+class _Members:
+    """Strict access to the members of one JSON object; every doubt is a MalformedError with a pointer."""
+
+    def __init__(self, value: object, what: str) -> None:
+        if not isinstance(value, dict):
+            raise MalformedError("frame-shape", f"{what} must be a JSON object", pointer="")
+        self._members: dict[str, Any] = value
+        self._what = what
+
+    def _get(self, name: str) -> Any:
+        if name not in self._members:
+            raise MalformedError("frame-member", f"{self._what} lacks the member {name!r}", pointer=f"/{name}")
+        return self._members[name]
+
+    def integer(self, name: str, least: int) -> int:
+        value = self._get(name)
+        if type(value) is not int or not least <= value <= MAX_SIZE:
+            raise MalformedError("frame-member", f"{name!r} must be a whole number from {least}", pointer=f"/{name}")
+        return value
+
+    def boolean(self, name: str) -> bool:
+        value = self._get(name)
+        if type(value) is not bool:
+            raise MalformedError("frame-member", f"{name!r} must be true or false", pointer=f"/{name}")
+        return value
+
+    def matching(self, name: str, pattern: re.Pattern[str], what: str) -> str:
+        value = self._get(name)
+        if type(value) is not str or not pattern.match(value):
+            raise MalformedError("frame-member", f"{name!r} must be {what}", pointer=f"/{name}")
+        return value
+
+    def hash(self, name: str) -> str:
+        return self.matching(name, _HASH, "64 lower-case hexadecimal digits")
+
+    def text(self, name: str, most: int) -> str:
+        value = self._get(name)
+        if type(value) is not str or len(value) > most:
+            raise MalformedError("frame-member", f"{name!r} must be a text of at most {most}", pointer=f"/{name}")
+        return value
+
+    def hashes(self, name: str, most: int) -> tuple[str, ...]:
+        value = self._get(name)
+        if type(value) is not list or len(value) > most:
+            raise MalformedError("frame-member", f"{name!r} must be a list of at most {most}", pointer=f"/{name}")
+        for index, item in enumerate(value):
+            if type(item) is not str or not _HASH.match(item):
+                raise MalformedError("frame-member", "a document id is 64 hexadecimal digits", pointer=f"/{name}/{index}")
+        if len(set(value)) != len(value):
+            raise MalformedError("frame-member", f"{name!r} names a document twice", pointer=f"/{name}")
+        return tuple(value)
+
+
+# -- what is inside ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """`ids` are safe with us at positions `first`.. of our register of your documents; it now has `size` entries.
+
+    Sent with no ids when everything was already held. `at` is the signer's clock (RFC 3339, UTC): evidence, never logic.
+    """
+
+    first: int
+    ids: tuple[str, ...]
+    size: int
+    head: str
+    at: str
+
+    @classmethod
+    def read(cls, payload: bytes) -> Receipt:
+        """From a verified payload; MalformedError if sizes contradict one another (S60)."""
+        members = _Members(strictjson.loads(payload, max_bytes=MAX_STATEMENT_BYTES), "a receipt")
+        receipt = cls(
+            first=members.integer("first", 1),
+            ids=members.hashes("ids", MAX_RECEIPT_IDS),
+            size=members.integer("size", 0),
+            head=members.hash("head"),
+            at=members.text("at", 32),
+        )
+        if receipt.size != receipt.first - 1 + len(receipt.ids):
+            raise MalformedError("frame-receipt-size", "size must be first - 1 + the number of ids", pointer="/size")
+        return receipt
+
+    def members(self) -> dict[str, Any]:
+        return {"first": self.first, "ids": list(self.ids), "size": self.size, "head": self.head, "at": self.at}
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Bytes that we could not accept, named by `digest` (SHA-256 of the refused line) and, if readable, document id."""
+
+    digest: str
+    document: str | None
+    code: str
+    text: str
+    at: str
+
+    @classmethod
+    def read(cls, payload: bytes) -> Refusal:
+        """From a verified payload."""
+        value = strictjson.loads(payload, max_bytes=MAX_STATEMENT_BYTES)
+        members = _Members(value, "a refusal")
+        return cls(
+            digest=members.hash("digest"),
+            document=members.hash("document") if value.get("document") is not None else None,
+            code=members.matching("code", re.compile(r"\A[a-z0-9-]{1,64}\Z"), "a refusal code"),
+            text=members.text("text", 1000),
+            at=members.text("at", 32),
+        )
+
+    def members(self) -> dict[str, Any]:
+        return {
+            "digest": self.digest,
+            "document": self.document,
+            "code": self.code,
+            "text": self.text[:1000],
+            "at": self.at,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class StatusRequest:
+    """How far is your register of my documents, and does it agree with `head` at `size`? (unsigned; asks nothing secret)"""
+
+    nonce: str
+    size: int
+    head: str
+
+    def members(self) -> dict[str, Any]:
+        return {"nonce": self.nonce, "size": self.size, "head": self.head}
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The answer: the register's `size` and `head` now; `agrees`: its head at `asked` is the one that was asked about."""
+
+    nonce: str
+    asked: int
+    agrees: bool
+    size: int
+    head: str
+    at: str
+
+    @classmethod
+    def read(cls, payload: bytes) -> Status:
+        """From a verified payload."""
+        members = _Members(strictjson.loads(payload, max_bytes=MAX_STATEMENT_BYTES), "a status")
+        return cls(
+            nonce=members.matching("nonce", _NONCE, "a nonce"),
+            asked=members.integer("asked", 0),
+            agrees=members.boolean("agrees"),
+            size=members.integer("size", 0),
+            head=members.hash("head"),
+            at=members.text("at", 32),
+        )
+
+    def members(self) -> dict[str, Any]:
+        return {
+            "nonce": self.nonce,
+            "asked": self.asked,
+            "agrees": self.agrees,
+            "size": self.size,
+            "head": self.head,
+            "at": self.at,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """The entries of your register of my documents from `first` on, if its head before them is `before`.
+
+    `lacks`: ids among them whose bytes I do not have; send those along.
+    """
+
+    nonce: str
+    first: int
+    before: str
+    lacks: tuple[str, ...] = ()
+
+    def members(self) -> dict[str, Any]:
+        return {"nonce": self.nonce, "first": self.first, "before": self.before, "lacks": list(self.lacks)}
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The answer: `ids` at positions `first`.., `head` after the last of them, `size` of the whole register."""
+
+    nonce: str
+    first: int
+    ids: tuple[str, ...]
+    head: str
+    size: int
+    at: str
+
+    @classmethod
+    def read(cls, payload: bytes) -> Page:
+        """From a verified payload."""
+        members = _Members(strictjson.loads(payload, max_bytes=MAX_STATEMENT_BYTES), "a page")
+        return cls(
+            nonce=members.matching("nonce", _NONCE, "a nonce"),
+            first=members.integer("first", 1),
+            ids=members.hashes("ids", MAX_DOCUMENTS),
+            head=members.hash("head"),
+            size=members.integer("size", 0),
+            at=members.text("at", 32),
+        )
+
+    def members(self) -> dict[str, Any]:
+        return {
+            "nonce": self.nonce,
+            "first": self.first,
+            "ids": list(self.ids),
+            "head": self.head,
+            "size": self.size,
+            "at": self.at,
+        }
+
+
+Statement = Receipt | Refusal | Status | Page
+Request = StatusRequest | PageRequest
+
+
+# -- the frame itself -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame as it travels. `lines` are unverified JWS; `request` is set for `status?` and `page?` only."""
+
+    name: Name
+    sender: str
+    recipient: str
+    lines: tuple[bytes, ...] = ()
+    request: Request | None = None
+
+    def encode(self) -> bytes:
+        header: dict[str, Any] = {"frame": self.name, "from": self.sender, "to": self.recipient}
+        if self.request is not None:
+            header.update(self.request.members())
+        return b"\n".join([strictjson.dumps(header), *self.lines])
+
+
+def statement_payload(statement: Statement, sender: str, recipient: str) -> bytes:
+    """What the signer's node key signs: who says it to whom, and what. (The JWS `typ` says which statement it is.)"""
+    return strictjson.dumps({"from": sender, "to": recipient, **statement.members()})
+
+
+def addresses(payload: bytes) -> tuple[str, str]:
+    """Who says a (verified) statement to whom: its members `from` and `to`."""
+    members = _Members(strictjson.loads(payload, max_bytes=MAX_STATEMENT_BYTES), "a statement")
+    what = "an authority address"
+    return members.matching("from", _ADDRESS, what), members.matching("to", _ADDRESS, what)
+
+
+def statement_name(statement: Statement) -> Name:
+    """The frame name, and so the JWS `typ` (`TYP`), under which a statement travels."""
+    match statement:
+        case Receipt():
+            return "receipt"
+        case Refusal():
+            return "refusal"
+        case Status():
+            return "status"
+        case Page():
+            return "page"
+
+
+def encode_request(request: Request, sender: str, recipient: str) -> bytes:
+    """A `status?` or `page?` frame."""
+    name: Name = "status?" if isinstance(request, StatusRequest) else "page?"
+    return Frame(name, sender, recipient, request=request).encode()
+
+
+def encode_documents(documents: Sequence[bytes], sender: str, recipient: str) -> bytes:
+    """A `documents` frame of signed bytes that are copied as they are."""
+    return Frame("documents", sender, recipient, tuple(documents)).encode()
+
+
+def decode(data: bytes) -> Frame:
+    """Read one frame. Raises MalformedError `frame-*`; the lines are neither read nor believed here."""
+    if len(data) > MAX_FRAME_BYTES:
+        raise MalformedError("frame-size", f"a frame has at most {MAX_FRAME_BYTES} bytes")
+    first, *lines = data.split(b"\n")
+    value = strictjson.loads(first, max_bytes=MAX_HEADER_BYTES, max_depth=4)
+    members = _Members(value, "a frame header")
+    name = members.text("frame", 16)
+    if name not in _LINES:
+        raise MalformedError("frame-name", "no frame of this name exists in this version", pointer="/frame")
+    sender = members.matching("from", _ADDRESS, "an authority address")
+    recipient = members.matching("to", _ADDRESS, "an authority address")
+    least, most = _LINES[name]
+    if not least <= len(lines) <= most or not all(lines):
+        raise MalformedError("frame-lines", f"a {name!r} frame carries {least} to {most} lines, none of them empty")
+    request: Request | None = None
+    if name == "status?":
+        request = StatusRequest(
+            nonce=members.matching("nonce", _NONCE, "a nonce"),
+            size=members.integer("size", 0),
+            head=members.hash("head"),
+        )
+    elif name == "page?":
+        request = PageRequest(
+            nonce=members.matching("nonce", _NONCE, "a nonce"),
+            first=members.integer("first", 1),
+            before=members.hash("before"),
+            lacks=members.hashes("lacks", MAX_DOCUMENTS),
+        )
+    return Frame(name, sender, recipient, tuple(lines), request)  # type: ignore[arg-type]

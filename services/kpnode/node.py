@@ -1,0 +1,444 @@
+"""The node: two verbs, `submit` and `receive`, and what keeps them going.
+
+    submit    drafts -> composed and signed -> one transaction -> the relay of each recipient
+    receive   frames -> verified -> one transaction -> signed replies          (kpnode.inbox)
+
+Everything lasting is in the database, everything fleeting in one `Peer` for each partner. The node is put together here from
+its parts and knows nothing of HTTP, AMQP, files or settings; `kpnode.assembly` chooses those.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import structlog
+from sqlalchemy import Connection
+from uuid_utils.compat import uuid7
+
+from kpmsg import documents, register
+from kpmsg.case import Filed, rejection_draft
+from kpmsg.errors import DraftError, Problem
+from kpmsg.frames import StatusRequest
+from kpmsg.keyrecord import KeyRecord
+from kpmsg.keys import Signer
+from kpmsg.verification import seal_document
+from kpnode import crash, inbox
+from kpnode.inbox import Opened, Outcome, Parties
+from kpnode.peer import Peer, nonce
+from kpnode.relay import Relay
+from kpnode.store import answers, partners
+from kpnode.store.database import Database, StoreError
+from kpnode.store.ledger import Effects, Item, PartnerLedger
+from kpnode.store.partners import PartnerRow
+from kpnode.store.submissions import ClaimedError, Committed, Submission, submit
+from kpnode.transports import Link
+
+OFF_LOOP: Final = 8  # from so many signatures on, work leaves the event loop
+ATTEMPTS: Final = 3  # R9
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who this node is: its address, every version of its key record, and the keys that it works with."""
+
+    address: str
+    records: Sequence[KeyRecord]
+    document_signers: Sequence[Signer]
+    node_signer: Signer
+
+
+def rfc3339(moment: datetime) -> str:
+    """UTC with milliseconds, as everywhere in the protocol and the database."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+class Node:
+    """One authority's node. `connect` makes the link to a partner; `clock` tells the time in UTC."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        database: Database,
+        *,
+        connect: Callable[[PartnerRow], Link],
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.identity = identity
+        self.database = database
+        self.clock = clock
+        self.started_at = clock()
+        self.counts: Counter[tuple[str, ...]] = Counter()
+        self.peers: dict[str, Peer] = {}
+        self._connect = connect
+        self._records: dict[str, list[KeyRecord]] = {}
+        self._relays: dict[str, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._waiting: dict[str, list[asyncio.Future[None]]] = {}
+        self._owed = asyncio.Event()
+        self._changed = asyncio.Event()
+
+    @property
+    def address(self) -> str:
+        return self.identity.address
+
+    def stamp(self) -> str:
+        """Now, as a text."""
+        return rfc3339(self.clock())
+
+    # -- life ------------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Read what is committed and take up the talk with every partner. The database has been started."""
+        self._records = await self.database.read(lambda c: partners.plain(partners.records(c)))
+        for row in await self.database.read(partners.partners):
+            self.attach(row)
+        self._owed.set()
+        self._spawn(self._forever("answers", self._answer))
+
+    async def stop(self) -> None:
+        """Stop sending and receiving; nothing is lost by it."""
+        for task in [*self._tasks, *self._relays.values()]:
+            task.cancel()
+        await asyncio.gather(*self._tasks, *self._relays.values(), return_exceptions=True)
+        self._tasks.clear()
+        self._relays.clear()
+        for peer in self.peers.values():
+            await peer.link.close()
+        self.peers.clear()
+
+    def attach(self, row: PartnerRow, records: Sequence[KeyRecord] | None = None) -> None:
+        """Begin to exchange with a partner that has been saved (at start, or while running)."""
+        if records is not None:
+            self._records[row.address] = list(records)
+        peer = Peer(row.address, self._records[row.address], self._connect(row), paused=row.paused_at is not None)
+        self.peers[row.address] = peer
+        relay = Relay(
+            self.address, peer, self.database, stamp=self.stamp, deliver=self._deliver, count=self._count
+        )
+        self._relays[row.address] = asyncio.create_task(self._forever(f"relay {row.address}", relay.run))
+
+    async def detach(self, address: str) -> None:
+        """Stop exchanging with a partner that has been removed."""
+        task = self._relays.pop(address, None)
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        peer = self.peers.pop(address, None)
+        if peer is not None:
+            await peer.link.close()
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _forever(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Run `work` again whenever it fails: a relay that died silently would be a message that never leaves."""
+        while True:
+            try:
+                await work()
+            except StoreError as error:
+                log.warning("store-unavailable", task=name, error=str(error))
+            except Exception:
+                self._count("failed", name.split()[0], 1)
+                log.exception("task-failed", task=name)
+            await asyncio.sleep(1.0)
+
+    def _count(self, what: str, which: str, n: int) -> None:
+        self.counts[what, which] += n
+
+    # -- submit ----------------------------------------------------------------------------------------------------------
+
+    async def submit(
+        self, drafts: Sequence[Any], *, caller: str, key: str | None, digest: str
+    ) -> Committed:
+        """Compose, sign and commit documents of ours, all of them or none. They leave when their recipients can be reached.
+
+        Raises DraftError with a problem for everything that is wrong (pointers are into `drafts` if there are several),
+        SubmissionError if the request as a whole cannot be, StoreError if nothing is known to have been written.
+        """
+        now = self.clock()
+        if len(drafts) < OFF_LOOP:
+            items = self._compose(drafts, now)
+        else:
+            items = await asyncio.to_thread(self._compose, drafts, now)
+        crash.point("A3")
+        submission = Submission(caller, key, digest, tuple(items), rfc3339(now))
+        committed = await self._commit(submission)
+        crash.point("A2")
+        return committed
+
+    def _compose(self, drafts: Sequence[Any], now: datetime) -> list[Item]:
+        problems: list[Problem] = []
+        items: list[Item] = []
+        for index, draft in enumerate(drafts):
+            try:
+                document, payload = documents.compose(draft, source=self.address, id=uuid7(), time=now)
+            except DraftError as error:
+                at = f"/{index}" if len(drafts) > 1 else ""
+                problems += [Problem(p.code, p.text, f"{at}{p.pointer or ''}", p.severity) for p in error.problems]
+                continue
+            if not problems:
+                verified = seal_document(document, payload, self.identity.document_signers)
+                items.append(Item(verified, documents.claim(document)))
+        if problems:
+            raise DraftError(problems)
+        return items
+
+    async def _commit(self, submission: Submission) -> Committed:
+        try:
+            committed: Committed = await self.database.share(_submit, submission)
+        except StoreError:
+            for peer in self.peers.values():
+                peer.unread = True  # it may have been committed all the same, and then it must be sent
+            raise
+        if committed.replayed:
+            return committed
+        self._count("documents", "submitted", len(submission.items))
+        touched = set()
+        for item in submission.items:
+            peer = self.peers.get(item.verified.document.recipient)
+            if peer is not None:
+                if len(peer.fresh) < 1024:
+                    peer.fresh[item.id] = item.verified.raw
+                peer.schedule.add([item.id])
+                touched.add(peer.address)
+        for address in touched:
+            self.peers[address].wake.set()
+        self._announce()
+        return committed
+
+    async def received(self, ids: Sequence[str], seconds: float) -> bool:
+        """Wait until receipts cover all of `ids`, at most `seconds`. Documents that are not on their way count as received."""
+        futures = []
+        for document_id in ids:
+            if any(document_id in peer.schedule for peer in self.peers.values()):
+                future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                self._waiting.setdefault(document_id, []).append(future)
+                futures.append((document_id, future))
+        if not futures:
+            return True
+        _, pending = await asyncio.wait([future for _, future in futures], timeout=seconds)
+        for document_id, future in futures:
+            if future in pending and (waiting := self._waiting.get(document_id)) is not None:
+                waiting.remove(future)
+                if not waiting:
+                    del self._waiting[document_id]
+        return not pending
+
+    # -- receive ---------------------------------------------------------------------------------------------------------
+
+    async def receive(self, partner: str, deliveries: Sequence[bytes]) -> list[bytes]:
+        """Take in frames that the transport has proven to be `partner`'s; returns signed replies, after the commit."""
+        peer = self.peers[partner]
+        parties = Parties(self.address, partner, self.identity.records, peer.records, self.identity.node_signer)
+        now = self.clock()
+        if sum(len(data) for data in deliveries) < 4096 * OFF_LOOP // 2:
+            opened = inbox.open_frames(deliveries, parties, now)
+        else:
+            opened = await asyncio.to_thread(inbox.open_frames, deliveries, parties, now)
+        for _, code, _ in opened.refused:
+            self._count("refused", code, 1)
+        at = rfc3339(now)
+        async with peer.lock:
+            try:
+                outcome = await self._transact(peer, opened, parties, at)
+                replies = self._after(peer, outcome)
+            except StoreError:
+                raise
+            except Exception:
+                log.exception("effects-failed", partner=partner)
+                replies = await self._one_by_one(peer, opened, parties, at)
+        crash.point("B2")
+        return replies
+
+    async def _transact(
+        self, peer: Peer, opened: Opened, parties: Parties, at: str, set_aside: frozenset[str] = frozenset()
+    ) -> Outcome:
+        conversation = peer.conversation
+
+        def run(connection: Connection) -> Outcome:
+            return inbox.transact(
+                connection, conversation, opened, parties, at=at, nonce=nonce, set_aside=set_aside
+            )
+
+        return await self.database.write(run)
+
+    async def _one_by_one(self, peer: Peer, opened: Opened, parties: Parties, at: str) -> list[bytes]:
+        """R9: something in this delivery fails here with an exception. Find it, count it, set it aside at the third time."""
+        replies: list[bytes] = []
+        single: list[Opened] = [Opened(refused=opened.refused, answerable=opened.answerable)]
+        for arrived in opened.arrived:
+            if arrived.content is None:
+                single += [Opened([inbox.Arrived(None, (item,))]) for item in arrived.items]
+            else:
+                single.append(Opened([arrived]))
+        for part in single:
+            ids = [item.id for arrived in part.arrived if arrived.content is None for item in arrived.items]
+            try:
+                replies += self._after(peer, await self._transact(peer, part, parties, at))
+            except StoreError:
+                raise
+            except Exception as error:
+                self._count("failed", "effects", 1)
+                if not ids:
+                    log.exception("statement-failed", partner=peer.address)
+                    continue
+                text = f"{type(error).__name__}"
+                attempts = await self.database.write(
+                    lambda c, i=ids[0], w=text: answers.failed(c, i, peer.address, w, at)  # type: ignore[misc]
+                )
+                if attempts >= ATTEMPTS:
+                    aside = frozenset(ids)
+                    replies += self._after(peer, await self._transact(peer, part, parties, at, aside))
+        return replies
+
+    def _after(self, peer: Peer, outcome: Outcome) -> list[bytes]:
+        """What follows a commit: the new conversation, the schedule, and everybody who waits."""
+        now = time.monotonic()
+        effects = outcome.effects
+        peer.conversation = outcome.conversation
+        peer.heard_at = self.stamp()
+        peer.schedule.heard(now)
+        self._register_effects(peer, effects)
+        for document_id, text in outcome.refusals:
+            peer.schedule.refused(document_id, now, text)
+        for request in outcome.requests:
+            asked = outcome.conversation.asked
+            afresh = isinstance(request, StatusRequest) and asked is not None and asked.search is None
+            peer.schedule.asking(now, afresh=afresh)
+        if outcome.settled:
+            peer.answered_at = now
+            peer.schedule.settled(now)
+            self._owed.set()  # an answer may have waited for this partner
+        peer.wake.set()
+        return outcome.replies
+
+    def _register_effects(self, peer: Peer, effects: Effects) -> None:
+        self._count("documents", "admitted", len(effects.admitted))
+        self._count("documents", "received", len(effects.received))
+        self._count("documents", "taken-back", len(effects.taken_back))
+        peer.schedule.add(effects.released, again=True)
+        peer.schedule.remove(effects.received)
+        for document_id in effects.withheld:
+            for other in self.peers.values():
+                other.schedule.remove([document_id])
+        for document_id in effects.received:
+            peer.fresh.pop(document_id, None)
+            for future in self._waiting.pop(document_id, ()):
+                if not future.done():
+                    future.set_result(None)
+        for report in effects.reports:
+            self._count("incidents", report.kind, 1)
+        if effects.owed:
+            self._owed.set()
+        if effects.admitted or effects.received or effects.released or effects.taken_back or effects.reports:
+            self._announce()
+
+    def post(self, partner: str, replies: Sequence[bytes]) -> None:
+        """Send replies by the partner's own link, as soon as it is free (AMQP)."""
+        peer = self.peers.get(partner)
+        if peer is not None:
+            peer.post(replies)
+
+    def _deliver(self, partner: str, deliveries: Sequence[bytes]) -> None:
+        """Frames that came back as the answer to a request of ours (HTTPS)."""
+
+        async def take() -> None:
+            self.post(partner, await self.receive(partner, deliveries))
+
+        self._spawn(self._logged(take()))
+
+    async def _logged(self, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except Exception:
+            log.exception("delivery-failed")  # nothing was acknowledged: it is asked for again (R8)
+
+    # -- what we owe -----------------------------------------------------------------------------------------------------
+
+    async def _answer(self) -> None:
+        """Sign and commit the rejections that admitted documents are owed; for ever, whenever there may be some."""
+        while True:
+            await self._owed.wait()
+            self._owed.clear()
+            for owed in await self.database.read(answers.owed):
+                if not owed.certain and not all(p.conversation.ready or p.paused for p in self.peers.values()):
+                    continue  # "never issued" may only be said by a node that knows all that it has issued (I17)
+                problems = [Problem(r["code"], r["text"], r["pointer"], r["severity"]) for r in owed.reasons]
+                still = await self.database.read(lambda c, o=owed: answers.still_true(c, o))  # type: ignore[misc]
+                if not still:
+                    await self.database.write(lambda c, o=owed: answers.settle(c, o.id))  # type: ignore[misc]
+                    continue
+                draft = rejection_draft(Filed(owed.id, owed.document), problems)
+                items = self._compose([draft], self.clock())
+                submission = Submission("node", f"answer:{owed.id}", owed.id, tuple(items), self.stamp(), owed.id)
+                try:
+                    await self._commit(submission)
+                except ClaimedError:  # it came back from the partner meanwhile
+                    await self.database.write(lambda c, o=owed: answers.settle(c, o.id))  # type: ignore[misc]
+
+    # -- the operator ----------------------------------------------------------------------------------------------------
+
+    def retry(self, address: str) -> None:
+        """Send now what waits for this partner, whatever the back-off says."""
+        peer = self.peers[address]
+        peer.schedule.retry_now(time.monotonic())
+        peer.wake.set()
+
+    async def pause(self, address: str, because: str | None) -> None:
+        """Hold back documents to this partner, with a reason; None lets them go again. Receipts and answers go on."""
+        at = self.stamp()
+        await self.database.write(lambda c: partners.pause_partner(c, address, because, at))
+        peer = self.peers[address]
+        peer.paused = because is not None
+        peer.wake.set()
+        self._owed.set()
+
+    async def override(self, address: str, because: str) -> None:
+        """R10: send to this partner without its first answer. Recorded as an incident, with the reason."""
+        peer, at = self.peers[address], self.stamp()
+        parties = Parties(self.address, address, self.identity.records, peer.records, self.identity.node_signer)
+        async with peer.lock:
+            conversation = peer.conversation
+
+            def run(connection: Connection) -> Outcome:
+                book = PartnerLedger(connection, address, at)
+                outcome = Outcome(conversation, book.effects, [], [], settled=False, refusals=[])
+                step = register.override(conversation, book, at)
+                book.record(step.changes)
+                book.report(register.Report("override", f"sending without waiting for {address}: {because}"), None)
+                inbox.take_step(outcome, parties, book, step)
+                return outcome
+
+            peer.post(self._after(peer, await self.database.write(run)))
+        peer.overridden = because
+        self._owed.set()
+
+    # -- watching --------------------------------------------------------------------------------------------------------
+
+    def _announce(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def changed(self, seconds: float) -> None:
+        """Return when something has been committed, or after `seconds`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
+
+
+def _submit(connection: Connection, submissions: list[Submission]) -> Sequence[Any]:
+    outcomes = submit(connection, submissions)
+    crash.point("A1")
+    return outcomes
+
+

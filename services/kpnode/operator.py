@@ -1,0 +1,412 @@
+"""Everything an operator does about partners, keys and callers, done by whichever process owns the database.
+
+A database has one writer. So while the node runs, the command line hands each of these verbs to it (`kpnode.control`), and the
+partner is exchanged with at once; while it does not, the command line takes the database itself for that moment. The verbs are the same
+object either way. They take and return JSON values only, and may all be repeated.
+
+Decides what it takes for a partner to be let in: a record that agrees with itself, the fingerprint that came by another way, and no
+key that anybody else has. Refuses to know how any of it is printed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from kpmsg.errors import DraftError, KpmsgError
+from kpmsg.keyrecord import VerifiedRecord, check_foreign, open_next, open_record
+from kpmsg.keys import same_fingerprint
+from kpnode import grants, setup
+from kpnode.broker import ManagementApi, ManagementError
+from kpnode.node import Node
+from kpnode.pki import PkiError
+from kpnode.settings import Settings
+from kpnode.setup import Home, SetupError, stamp
+from kpnode.store import partners
+from kpnode.store.callers import Scope, callers, create_caller, revoke_caller
+from kpnode.store.database import Database, StoreError
+from kpnode.store.partners import PartnerRow
+from kpnode.transports.amqp_inbox import AmqpInbox
+
+UNREACHED: Final = "none"  # the transport of a partner whose grant we have not accepted yet
+
+
+class OperatorError(Exception):
+    """What was asked for cannot be done; the text says why and what to do."""
+
+
+def in_words(error: Exception) -> str | None:
+    """What to tell an operator about `error`; None if it is a fault of ours, which deserves its traceback."""
+    match error:
+        case DraftError():
+            return "; ".join(problem.text for problem in error.problems)
+        case KpmsgError():
+            return f"{error.text} ({error.code})"
+        case OperatorError() | SetupError() | PkiError() | ManagementError() | StoreError():
+            return str(error)
+    return None
+
+
+class Operator:
+    """The verbs. `node` and `inbox` are those of the running node, or None."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        *,
+        node: Node | None = None,
+        inbox: AmqpInbox | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._node = node
+        self._inbox = inbox
+        self._clock = clock
+        self._one_at_a_time = asyncio.Lock()
+        self._verbs: dict[str, Callable[..., Awaitable[Any]]] = {
+            "partner-add": self.add_partner,
+            "partner-update": self.update_partner,
+            "partner-accept": self.accept_grant,
+            "partner-grant": self.grant,
+            "partner-list": self.list_partners,
+            "partner-pause": self.pause_partner,
+            "partner-remove": self.remove_partner,
+            "partner-override": self.override,
+            "partner-probe": self.probe,
+            "record-publish": self.publish_record,
+            "apikey-add": self.add_key,
+            "apikey-list": self.list_keys,
+            "apikey-revoke": self.revoke_key,
+            "state": self.state,
+        }
+
+    async def perform(self, verb: str, arguments: Mapping[str, Any]) -> Any:
+        """Do one verb by its name. Raises OperatorError and whatever else `in_words` knows."""
+        if verb not in self._verbs:
+            raise OperatorError(f"there is no verb {verb!r}; is the running node of another version?")
+        if verb in {"partner-probe", "state"}:
+            return await self._verbs[verb](**arguments)
+        async with self._one_at_a_time:
+            return await self._verbs[verb](**arguments)
+
+    # -- partners ----------------------------------------------------------------------------------------------------------
+
+    async def add_partner(self, record: str, fingerprint: str) -> dict[str, Any]:
+        """Let a partner in. Adding it again goes on where it stopped; a newer record goes to `update_partner`."""
+        candidate = open_record(record.strip().encode())
+        address = candidate.record.address
+        if address == self._settings.address:
+            raise OperatorError("this is our own key record")
+        if not same_fingerprint(fingerprint, candidate.record.fingerprint):
+            raise OperatorError(
+                f"the fingerprint of this record is {candidate.record.fingerprint}, which is not what you typed. "
+                "Do not go on: ask the partner, by telephone or on paper, which one is right"
+            )
+        everybody = await self._database.read(partners.records)
+        check_foreign([v.record for versions in everybody.values() for v in versions], candidate.record)
+        held = everybody.get(address, [])
+        if held and candidate.digest not in {version.digest for version in held}:
+            raise OperatorError(f"another record of {address} is known already; use `kpnode partner update`")
+        row = await self._row(address, missing_is_fine=True)
+        reach: grants.Reach = (row.transport, row.connection) if row else (UNREACHED, {})
+        https = candidate.record.endpoints.https
+        if row is None and self._settings.exchange_https and https is not None:
+            reach = "https", {"url": https, "trusted": None}
+        at, name = self._stamp(), candidate.record.authority.name
+
+        def save(connection: Any) -> None:
+            if not held:
+                partners.save_record(connection, candidate, at)
+            partners.save_partner(connection, address, name, *reach, at)
+
+        await self._database.write(save)
+        await self._attach(address)
+        return await self._introduced(held[-1] if held else candidate)
+
+    async def update_partner(self, record: str) -> dict[str, Any]:
+        """Take in the next version of a partner's record, which its old identity has to have signed."""
+        address = open_record(record.strip().encode()).record.address
+        row, everybody = await self._row(address), await self._database.read(partners.records)
+        following = open_next(everybody[address][-1], record.strip().encode())
+        check_foreign([v.record for versions in everybody.values() for v in versions], following.record)
+        transport, connection = row.transport, dict(row.connection)
+        if transport == "https" and following.record.endpoints.https is not None:
+            connection["url"] = following.record.endpoints.https
+        at, name = self._stamp(), following.record.authority.name
+
+        def save(open_connection: Any) -> None:
+            partners.save_record(open_connection, following, at)
+            partners.save_partner(open_connection, address, name, transport, connection, at)
+
+        await self._database.write(save)
+        await self._attach(address)
+        return await self._introduced(following)
+
+    async def _introduced(self, record: VerifiedRecord) -> dict[str, Any]:
+        """The partner's place on our broker and its grant; what could not be done is said, and can be repeated."""
+        address, notes = record.record.address, list[str]()
+        await self._provision(address, notes)
+        result: dict[str, Any] = {"address": address, "name": record.record.authority.name, "grant": None}
+        result |= {"version": record.record.version, "fingerprint": record.record.fingerprint, "notes": notes}
+        try:
+            result |= await self.grant(address)
+        except (OperatorError, PkiError, KpmsgError) as error:
+            notes.append(f"No grant was made: {in_words(error)}.")
+        return result
+
+    async def grant(self, address: str) -> dict[str, Any]:
+        """Make a new grant for a partner and leave it in the home."""
+        records = await self._records(address)
+        try:
+            keys, ca = setup.load_keys(self._settings), setup.load_ca(self._settings)
+            raw = grants.make(self._settings, keys, ca, records[-1].record, self._clock())
+        except ValueError as error:
+            raise OperatorError(str(error)) from None
+        file = Home(self._settings.home).grant(address)
+        setup.replace_file(file, raw + b"\n")
+        return {"address": address, "grant": raw.decode(), "grant_file": str(file)}
+
+    async def accept_grant(self, grant: str, transport: str | None = None) -> dict[str, Any]:
+        """Store how to reach a partner, from the grant that it made for us."""
+        raw = grant.strip().encode()
+        issuer = grants.read_issuer(raw)
+        row, records = await self._row(issuer), await self._records(issuer)
+        opened = grants.open_grant(
+            raw, issuer=[v.record for v in records], own=self._settings.address, now=self._clock()
+        )
+        try:
+            chosen, reach = opened.reach(transport)
+        except ValueError as error:
+            raise OperatorError(str(error)) from None
+        bare = self._settings.broker is not None and self._settings.broker.plaintext_on_loopback_only
+        if chosen == "amqp" and (reach["certificate"] is None) != bare:
+            raise OperatorError("one side speaks AMQP without TLS (plaintext_on_loopback_only), the other does not")
+        at = self._stamp()
+        await self._database.write(lambda c: partners.save_partner(c, issuer, row.name, chosen, reach, at))
+        await self._attach(issuer)
+        return {"address": issuer, "transport": chosen, "to": reach.get("url") or f"{reach['host']}:{reach['port']}"}
+
+    async def list_partners(self) -> list[dict[str, Any]]:
+        """Every partner with what is known of it."""
+        everybody = await self._database.read(partners.records)
+        found = []
+        for row in await self._database.read(partners.partners):
+            newest = everybody[row.address][-1].record
+            reach = {name: row.connection[name] for name in ("host", "port", "url") if name in row.connection}
+            told = {"address": row.address, "name": row.name, "transport": row.transport, "reach": reach}
+            told |= {"added_at": row.added_at, "paused_at": row.paused_at, "paused_because": row.paused_because}
+            told |= {"version": newest.version, "fingerprint": newest.fingerprint, "roles": newest.authority.roles}
+            told |= {"contact": newest.authority.contact, "link": self._link_state(row.address)}
+            found.append(told)
+        return found
+
+    async def pause_partner(self, address: str, because: str | None) -> dict[str, Any]:
+        """Hold documents back (with a reason), or let them go again (None)."""
+        await self._row(address)
+        if self._node is not None:
+            await self._node.pause(address, because)
+        else:
+            at = self._stamp()
+            await self._database.write(lambda c: partners.pause_partner(c, address, because, at))
+        return {"address": address, "paused_because": because}
+
+    async def remove_partner(self, address: str) -> dict[str, Any]:
+        """Stop exchanging, and withdraw the partner's access to our broker at once. What was exchanged stays."""
+        await self._row(address)
+        at, notes = self._stamp(), list[str]()
+        await self._database.write(lambda c: partners.remove_partner(c, address, at))
+        if self._inbox is not None:
+            await self._inbox.remove(address)
+        if self._node is not None:
+            await self._node.detach(address)
+        own = self._settings.broker
+        if own is not None:
+            await self._write_definitions()
+            try:
+                if own.management is None:
+                    raise ManagementError("The settings name no management API.")
+                async with self._management() as api:
+                    await api.revoke(address)
+            except ManagementError as error:
+                notes.append(f"{error} Shut the partner out yourself: rabbitmqctl delete_user {address}")
+        return {"address": address, "notes": notes}
+
+    async def override(self, address: str, because: str) -> dict[str, Any]:
+        """R10: send to a partner that has not answered since the start."""
+        await self._row(address)
+        if self._node is None:
+            raise OperatorError("the node is not running")
+        await self._node.override(address, because)
+        return {"address": address, "because": because}
+
+    async def probe(self, address: str, seconds: float) -> dict[str, Any]:
+        """Ask a partner for its signed status, by the same way that documents take, and wait for the answer."""
+        await self._row(address)
+        if self._node is None:
+            raise OperatorError("the node is not running")
+        peer, asked = self._node.peers[address], time.monotonic()
+        self._node.retry(address)
+        while time.monotonic() < asked + seconds:
+            if peer.answered_at is not None and peer.answered_at > asked:
+                return {"answered": True, "seconds": round(peer.answered_at - asked, 3), "trouble": None}
+            await asyncio.sleep(0.01)
+        trouble = peer.trouble
+        told = {"outcome": str(trouble.outcome), "detail": trouble.detail, "actor": trouble.outcome.actor} if trouble else None
+        return {"answered": False, "seconds": seconds, "trouble": told}
+
+    # -- ourselves -----------------------------------------------------------------------------------------------------------
+
+    async def publish_record(self, record: str) -> dict[str, Any]:
+        """Take in the next version of our own record, signed by the identity keys elsewhere, and keep it in the home."""
+        held = await self._records(self._settings.address)
+        following = open_next(held[-1], record.strip().encode())
+        if following.record.address != self._settings.address:
+            raise OperatorError("this is not our own key record")
+        others = await self._database.read(partners.records)
+        check_foreign([v.record for versions in others.values() for v in versions], following.record)
+        # The file first: if we die between the two, the next start copies it into the database.
+        if not Home(self._settings.home).record(following.record.version).exists():
+            setup.keep_record(self._settings, following.raw, held[-1])
+        at, restart = self._stamp(), False
+        await self._database.write(lambda c: partners.save_record(c, following, at))
+        if self._node is not None:
+            identity = self._node.identity
+            self._node.identity = replace(identity, records=[*identity.records, following.record])
+            in_use = {identity.node_signer.public.kid, *(s.public.kid for s in identity.document_signers)}
+            active = {entry.key.kid for entry in following.record.keys if entry.status == "active"}
+            restart = not in_use <= active
+        return {"version": following.record.version, "restart": restart, "file": str(self._record_file(following))}
+
+    def _record_file(self, record: VerifiedRecord) -> Any:
+        return Home(self._settings.home).record(record.record.version)
+
+    async def add_key(self, name: str, scopes: Sequence[str], days: int | None = None) -> dict[str, Any]:
+        """A new API key; its text is in the answer and nowhere else."""
+        expires = None if days is None else self._clock() + timedelta(days=days)
+        at = self._stamp()
+        try:
+            chosen = [Scope(scope) for scope in scopes]
+            token = await self._database.write(lambda c: create_caller(c, name, chosen, at, expires=expires))
+        except ValueError as error:
+            raise OperatorError(f"{error}; scopes are {', '.join(Scope)}") from None
+        return {"name": name, "scopes": list(scopes), "key": token, "expires": expires and stamp(expires)}
+
+    async def list_keys(self) -> list[dict[str, Any]]:
+        """Every key there ever was; no secret among it."""
+        found = []
+        for caller in await self._database.read(callers):
+            until = caller.usable_until
+            told = {"id": caller.id, "name": caller.name, "scopes": sorted(caller.scopes), "created_at": caller.created_at}
+            told |= {"expires": until and stamp(until), "revoked_at": caller.revoked_at}
+            found.append(told)
+        return found
+
+    async def revoke_key(self, key: str) -> dict[str, Any]:
+        """Make a key worthless; `key` is its id, or the whole key."""
+        key_id, at = (key.split("_")[1] if key.startswith("kp_") else key), self._stamp()
+        if not await self._database.write(lambda c: revoke_caller(c, key_id, at)):
+            raise OperatorError(f"there is no API key {key_id}, or it has been revoked before")
+        return {"id": key_id}
+
+    async def state(self) -> dict[str, Any]:
+        """What the running node knows of itself; `running` false if this is not it."""
+        node = self._node
+        if node is None:
+            return {"running": False}
+        told: dict[str, Any] = {"running": True, "pid": os.getpid(), "address": node.address, "started_at": stamp(node.started_at)}
+        told["links"] = {address: self._link_state(address) for address in node.peers}
+        told["inbox"] = {}
+        for address, inbox in (self._inbox.states if self._inbox else {}).items():
+            error = None if inbox.error is None else inbox.error.detail
+            told["inbox"][address] = asdict(inbox) | {"error": error, "since": inbox.since and stamp(inbox.since)}
+        return told
+
+    def _link_state(self, address: str) -> dict[str, Any] | None:
+        peer = None if self._node is None else self._node.peers.get(address)
+        if peer is None:
+            return None
+        trouble = None if peer.trouble is None else {**asdict(peer.trouble), "actor": peer.trouble.outcome.actor}
+        told = {"waiting": len(peer.schedule), "handed_over": peer.schedule.handed_over, "heard_at": peer.heard_at}
+        return told | {"answered": peer.conversation.ready, "trouble": trouble}
+
+    # -- inside ----------------------------------------------------------------------------------------------------------------
+
+    def _stamp(self) -> str:
+        return stamp(self._clock())
+
+    async def _row(self, address: str, *, missing_is_fine: bool = False) -> PartnerRow | Any:
+        for row in await self._database.read(partners.partners):
+            if row.address == address:
+                return row
+        if missing_is_fine:
+            return None
+        raise OperatorError(f"{address} is no partner of ours; `kpnode partner list` shows who is")
+
+    async def _records(self, address: str) -> list[VerifiedRecord]:
+        found = (await self._database.read(partners.records)).get(address)
+        if not found:
+            raise OperatorError(f"there is no key record of {address}")
+        return found
+
+    async def _attach(self, address: str) -> None:
+        """Have the running node exchange with a partner as it stands in the database now."""
+        if self._node is None:
+            return
+        row, records = await self._row(address), await self._records(address)
+        await self._node.detach(address)
+        self._node.attach(row, [version.record for version in records])
+        if self._inbox is not None:
+            self._inbox.add(address)
+
+    async def _write_definitions(self) -> Any:
+        rows = await self._database.read(partners.partners)
+        return setup.write_broker_files(self._settings, [row.address for row in rows])
+
+    async def _provision(self, address: str, notes: list[str]) -> None:
+        """A place for the partner on our broker: in the definitions file always, in the broker if we may."""
+        own, file = self._settings.broker, await self._write_definitions()
+        if own is None:
+            return
+        if own.management is None:
+            notes.append(f"Let the broker know the partner: rabbitmqctl import_definitions {file}")
+            return
+        try:
+            async with self._management() as api:
+                await api.apply(self._settings.address, address)
+                if own.plaintext_on_loopback_only and own.user is not None:
+                    await api.open_to(own.user, address)
+        except ManagementError as error:
+            notes.append(f"{error} Repeat this command later, or: rabbitmqctl import_definitions {file}")
+
+    def _management(self) -> ManagementApi:
+        assert self._settings.broker is not None
+        assert self._settings.broker.management is not None
+        api = self._settings.broker.management
+        return ManagementApi(api.url, api.user, api.password.get_secret_value())
+
+
+@asynccontextmanager
+async def at_rest(settings: Settings) -> AsyncIterator[Operator]:
+    """The operator of a node that is not running: owns the database for a moment. Raises StoreOwnedError if it is."""
+    from kpnode.migrations import migrate
+
+    records = setup.load_records(settings)
+    if not records:
+        raise SetupError("this node has not been set up; run `kpnode init`")
+    database = Database(settings.database_url)
+    try:
+        await database.start()
+        migrate(settings.database_url)
+        at = stamp(datetime.now(UTC))
+        await database.write(lambda c: setup.settle_owner(c, settings.address, records, at))
+        yield Operator(settings, database)
+    finally:
+        await database.close()

@@ -1,0 +1,72 @@
+"""One partner as the running node sees it: its keys, the talk with it, and what is on its way to it.
+
+Everything here dies with the process and is rebuilt from the database. The conversation is changed under `lock` only, and only
+after the transaction that it rests on has committed; the schedule belongs to the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from kpmsg.keyrecord import KeyRecord
+from kpmsg.register import Conversation
+from kpmsg.schedule import Schedule
+from kpnode.transports import Link, Outcome, Sent
+
+OUTBOX: Final = 256
+
+
+def nonce() -> str:
+    """A fresh 128-bit nonce for a question (R5)."""
+    return secrets.token_urlsafe(16)
+
+
+@dataclass(slots=True)
+class Trouble:
+    """Why nothing got through the last time, for the delivery queue's page."""
+
+    outcome: Outcome
+    detail: str
+    at: str
+
+
+@dataclass(slots=True)
+class Peer:
+    """The volatile side of one partner. `records` are all its key record versions, newest last."""
+
+    address: str
+    records: Sequence[KeyRecord]
+    link: Link
+    paused: bool = False
+    conversation: Conversation = Conversation()
+    schedule: Schedule = field(default_factory=lambda: Schedule(random.SystemRandom().random))
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    outbox: deque[bytes] = field(default_factory=lambda: deque(maxlen=OUTBOX))  # replies; what falls out is asked for again
+    fresh: dict[str, bytes] = field(default_factory=dict)  # just committed, so that sending need not read it back
+    trouble: Trouble | None = None
+    heard_at: str | None = None
+    answered_at: float | None = None  # monotonic seconds: when a status exchange was last complete
+    overridden: str | None = None
+    unread: bool = False  # more documents wait in the database than the schedule has been given
+
+    @property
+    def sending(self) -> bool:
+        """Whether documents may leave for this partner now (R10, and the operator's pause)."""
+        return self.conversation.ready and not self.paused
+
+    def post(self, frames: Sequence[bytes]) -> None:
+        """Have replies sent as soon as the link is free."""
+        self.outbox.extend(frames)
+        if frames:
+            self.wake.set()
+
+    def note(self, sent: Sent, at: str) -> None:
+        """Remember how the last attempt ended."""
+        self.trouble = None if sent.outcome is Outcome.ACCEPTED else Trouble(sent.outcome, sent.detail, at)

@@ -1,0 +1,351 @@
+"""The node's home: which files there are, how they come into being, and what they say about us to partners.
+
+    home/                     mode 0700; everything but records/ is for the node's user alone
+      keys/                   identity, document, node, transport: PKCS#8, encrypted with the passphrase
+      ca/                     our private certificate authority, for TLS between brokers and nodes only
+      broker/                 what our RabbitMQ needs: its certificate, rabbitmq.conf, definitions.json
+      records/1.jws, 2.jws    our key record, every version that we have ever published
+      grants/                 the last grant made for each partner
+      kpnode.db               the database, unless it is PostgreSQL
+
+`initialise` makes what is missing and overwrites nothing, so it may be repeated after being interrupted anywhere. The identity
+key is needed for records only: it may (and should) be taken elsewhere after `init`. This module refuses to know partners' decisions,
+sockets and the running node; `kpnode.operator` uses it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+from kpmsg import strictjson
+from kpmsg.errors import KeyFileError
+from kpmsg.jws import peek
+from kpmsg.keyrecord import MAX_SIGNATURES, Use, VerifiedRecord, issue, open_next, open_record
+from kpmsg.keys import SoftwareSigner
+from kpnode import broker, pki
+from kpnode.pki import CertificateAuthority
+from kpnode.settings import Settings
+from kpnode.store import partners
+from kpnode.store.database import Database
+
+Algorithm = Literal["Ed25519", "ES256"]
+USES: Final[tuple[Use, ...]] = get_args(Use)
+
+
+class SetupError(Exception):
+    """The home is not as it should be; the text says what is wrong and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Names of the files, and nothing about their content."""
+
+    path: Path
+
+    def key(self, name: Use | Literal["identity"]) -> Path:
+        return self.path / "keys" / f"{name}.key"
+
+    @property
+    def ca_certificate(self) -> Path:
+        return self.path / "ca" / "ca.pem"
+
+    @property
+    def ca_key(self) -> Path:
+        return self.path / "ca" / "ca.key"
+
+    def broker(self, name: str) -> Path:
+        return self.path / "broker" / name
+
+    def record(self, version: int) -> Path:
+        return self.path / "records" / f"{version}.jws"
+
+    def grant(self, address: str) -> Path:
+        return self.path / "grants" / f"{address.replace('/', '.')}.grant.json"
+
+    @property
+    def control(self) -> Path:
+        """The socket by which the command line talks to the running node."""
+        return self.path / "control.sock"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkingKeys:
+    """The keys that the running node holds. The identity key is not among them."""
+
+    document: SoftwareSigner
+    node: SoftwareSigner
+    transport: SoftwareSigner
+
+    def of(self, use: Use) -> SoftwareSigner:
+        return {"document": self.document, "node": self.node, "transport": self.transport}[use]
+
+
+@dataclass(slots=True)
+class Initialised:
+    """What `initialise` found or made. `made` names what was not there before."""
+
+    record: VerifiedRecord
+    made: list[str] = field(default_factory=list)
+
+
+def secret(settings: Settings) -> bytes:
+    return settings.passphrase.get_secret_value().encode()
+
+
+def load_keys(settings: Settings) -> WorkingKeys:
+    """Raises KeyFileError."""
+    home = Home(settings.home)
+    return WorkingKeys(*(SoftwareSigner.load(home.key(use), secret(settings)) for use in USES))
+
+
+def load_ca(settings: Settings) -> CertificateAuthority:
+    """Raises PkiError."""
+    home = Home(settings.home)
+    return CertificateAuthority.load(home.ca_certificate, home.ca_key, secret(settings))
+
+
+def load_records(settings: Settings) -> list[VerifiedRecord]:
+    """Our own key record's versions from the home, each checked to follow the one before; none before `initialise`."""
+    home, found = Home(settings.home), list[VerifiedRecord]()
+    while (file := home.record(len(found) + 1)).is_file():
+        raw = file.read_bytes().strip()
+        found.append(open_next(found[-1], raw) if found else open_record(raw))
+    return found
+
+
+def check_keys(settings: Settings, keys: WorkingKeys, records: Sequence[VerifiedRecord]) -> None:
+    """Raises SetupError unless the newest record is ours and publishes the keys that we hold."""
+    if not records:
+        raise SetupError("there is no key record yet; run `kpnode init`")
+    newest = records[-1].record
+    if newest.address != settings.address:
+        raise SetupError(f"this home belongs to {newest.address}, but the settings say {settings.address}")
+    for use in USES:
+        entry = newest.entry(keys.of(use).public.kid)
+        if entry is None or entry.use != use or entry.status != "active":
+            raise SetupError(
+                f"the {use} key in {settings.home / 'keys'} is not published; run `kpnode record --new-version`"
+            )
+
+
+# --- making what is missing -------------------------------------------------------------------------------------------
+
+
+async def initialise(
+    settings: Settings, *, algorithm: Algorithm = "Ed25519", now: datetime | None = None, renew_certificates: bool = False
+) -> Initialised:
+    """Make home, keys, CA, certificates, database and the first key record, as far as they are missing.
+
+    `renew_certificates` issues the broker's and our own client certificate anew, over the same keys. Raises SetupError,
+    KeyFileError, PkiError, StoreError (among them: the node is running).
+    """
+    now = now or datetime.now(UTC)
+    home, made = Home(settings.home), list[str]()
+    for directory in (home.path, *(home.path / name for name in ("keys", "ca", "broker", "records", "grants"))):
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make_keys(settings, home, algorithm, made)
+    _make_certificates(settings, home, now, made, renew=renew_certificates)
+    records = load_records(settings)
+    if not records:
+        identity = SoftwareSigner.load(home.key("identity"), secret(settings))
+        raw = next_record(settings, None, identity, load_keys(settings), now)
+        records = [keep_record(settings, raw, None)]
+        made.append("key record, version 1")
+    check_keys(settings, load_keys(settings), records)
+    if await _make_database(settings, records, now):
+        made.append("database")
+    write_broker_files(settings, [])
+    return Initialised(records[-1], made)
+
+
+def _make_keys(settings: Settings, home: Home, algorithm: Algorithm, made: list[str]) -> None:
+    published = bool(load_records(settings))
+    names: tuple[Use | Literal["identity"], ...] = ("identity", *USES)
+    for name in names:
+        file = home.key(name)
+        if file.exists() or (published and name == "identity"):  # it may have been taken to a safe place
+            continue
+        # P-256 for transport whatever the others are: every TLS stack has it.
+        SoftwareSigner.generate("ES256" if name == "transport" else algorithm).save(file, secret(settings))
+        made.append(f"{name} key")
+
+
+def _make_certificates(settings: Settings, home: Home, now: datetime, made: list[str], *, renew: bool) -> None:
+    if not home.ca_certificate.exists():
+        home.ca_key.unlink(missing_ok=True)  # a key whose certificate was never written has signed nothing
+        CertificateAuthority.create(settings.address, now).save(home.ca_certificate, home.ca_key, secret(settings))
+        made.append("certificate authority")
+    if settings.broker is None:
+        return
+    ca = load_ca(settings)
+    server_key = home.broker("server.key")
+    if not server_key.exists():
+        pki.write_private(server_key, pki.new_private_key())
+    transport = SoftwareSigner.load(home.key("transport"), secret(settings))
+    issue_by: dict[str, tuple[str, Callable[[], bytes]]] = {
+        "ca.pem": ("", lambda: ca.certificate),
+        "server.pem": (
+            "broker certificate",
+            lambda: ca.server_certificate(server_key.read_bytes(), broker_names(settings), now),
+        ),
+        "node.pem": (
+            "node's client certificate",
+            lambda: ca.client_certificate(settings.address, transport.public, now),
+        ),
+    }
+    for name, (called, make) in issue_by.items():
+        if renew or not home.broker(name).exists():
+            replace_file(home.broker(name), make())
+            made += [called] if called else []
+
+
+def broker_names(settings: Settings) -> list[str]:
+    """The names our broker's certificate has to bear: as partners call it, and as our own node does."""
+    public = settings.public.broker
+    names = [public[0]] if public else []
+    own = [settings.broker.host] if settings.broker else []
+    return list(dict.fromkeys([*names, *own]))
+
+
+async def _make_database(settings: Settings, records: Sequence[VerifiedRecord], now: datetime) -> bool:
+    from kpnode.migrations import migrate
+
+    database = Database(settings.database_url)
+    try:
+        await database.start()
+        made = migrate(settings.database_url)
+        at = stamp(now)
+        await database.write(lambda c: settle_owner(c, settings.address, records, at))
+        return made
+    finally:
+        await database.close()
+
+
+def settle_owner(connection: Any, address: str, records: Sequence[VerifiedRecord], at: str) -> None:
+    """Write down whose database this is, and what of our own records it lacks. Raises SetupError if it is another's."""
+    owner = partners.owner(connection)
+    if owner is None:
+        partners.claim_for(connection, address, at)
+    elif owner != address:
+        raise SetupError(f"this database belongs to {owner}, but the settings say {address}")
+    held = partners.records(connection).get(address, [])
+    for mine, theirs in zip(records, held, strict=False):
+        if mine.digest != theirs.digest:
+            raise SetupError("home and database hold different key records of ours; one of them is from elsewhere")
+    if len(held) > len(records):
+        raise SetupError(f"the database holds version {len(held)} of our key record, the home only {len(records)}")
+    for record in records[len(held) :]:
+        partners.save_record(connection, record, at)
+
+
+# --- our key record ----------------------------------------------------------------------------------------------------
+
+
+def next_record(
+    settings: Settings, previous: VerifiedRecord | None, identity: SoftwareSigner, keys: WorkingKeys, now: datetime
+) -> bytes:
+    """The record that says what the settings and the key files say today, as the version after `previous`.
+
+    Keys that have gone from the home are published as retired. Raises DraftError.
+    """
+    at = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    current = {keys.of(use).public.kid: use for use in USES}
+    entries: list[dict[str, Any]] = []
+    if previous is not None:
+        payload = strictjson.loads(peek(previous.raw, max_signatures=MAX_SIGNATURES).unverified_payload)
+        for entry, read in zip(payload["keys"], previous.record.keys, strict=True):
+            if read.key.kid not in current and read.status == "active":
+                entries.append({**entry, "status": "retired", "since": at})
+            else:
+                entries.append(entry)
+                current.pop(read.key.kid, None)
+    entries += [{"jwk": keys.of(use).public.jwk, "use": use, "valid_from": at} for use in current.values()]
+    reached = settings.public.broker
+    fields: dict[str, Any] = {
+        "address": settings.address,
+        "version": 1 if previous is None else previous.record.version + 1,
+        "previous": None if previous is None else previous.digest,
+        "issued": at,
+        "authority": {"name": settings.name, "roles": list(settings.roles)}
+        | ({"contact": settings.contact} if settings.contact else {}),
+        "keys": entries,
+        "endpoints": ({"amqps": {"host": reached[0], "port": reached[1]}} if reached else {})
+        | ({"https": settings.public.https} if settings.public.https else {}),
+        "certificates": {"prefixes": list(settings.certificate_prefixes)},
+    }
+    return issue(fields, [identity], [keys.of(use) for use in USES])
+
+
+def keep_record(settings: Settings, raw: bytes, previous: VerifiedRecord | None) -> VerifiedRecord:
+    """Write a new version into the home, whole or not at all; a version that exists is never replaced."""
+    record = open_record(raw) if previous is None else open_next(previous, raw)
+    file = Home(settings.home).record(record.record.version)
+    if file.exists():
+        raise SetupError(f"{file} exists: this version has been published already")
+    replace_file(file, raw + b"\n")
+    return record
+
+
+def rotate_key(settings: Settings, use: Use, records: Sequence[VerifiedRecord]) -> None:
+    """Put a new key in the place of one; the old file stays beside it under the version that published it."""
+    file = Home(settings.home).key(use)
+    old = SoftwareSigner.load(file, secret(settings))
+    aside = file.with_name(f"{use}-{records[-1].record.version}.key")
+    if aside.exists():
+        raise KeyFileError("key-file-exists", f"{aside} exists; keys are never overwritten")
+    file.rename(aside)
+    SoftwareSigner.generate(old.public.alg).save(file, secret(settings))
+
+
+# --- what our broker needs ---------------------------------------------------------------------------------------------
+
+
+def write_broker_files(settings: Settings, addresses: Iterable[str]) -> Path | None:
+    """rabbitmq.conf (once) and definitions.json for these partners; the latter can be imported any number of times."""
+    if settings.broker is None:
+        return None
+    home, own = Home(settings.home), settings.broker
+    whole = broker.definitions(
+        settings.address,
+        addresses,
+        administrator=(own.management.user, broker.password_hash(own.management.password.get_secret_value()))
+        if own.management and not own.plaintext_on_loopback_only
+        else None,
+    )
+    if own.plaintext_on_loopback_only:
+        whole["permissions"] += [
+            {"user": own.user, "vhost": vhost["name"], "configure": "^$", "write": ".*", "read": ".*"}
+            for vhost in whole["vhosts"]
+        ]
+    file = home.broker("definitions.json")
+    known = json.loads(file.read_text()) if file.exists() else {}
+    if not list(addresses) and known.get("vhosts"):
+        return file  # `init` again: the partners in it stay
+    replace_file(file, json.dumps(whole, indent=1).encode() + b"\n")
+    conf = home.broker("rabbitmq.conf")
+    if not conf.exists() and not own.plaintext_on_loopback_only:
+        files = {name: home.broker(f"{name}.pem") for name in ("ca", "certificate")} | {"key": home.broker("server.key")}
+        files["certificate"] = home.broker("server.pem")
+        public = settings.public.broker
+        text = broker.rabbitmq_conf(**files, definitions=file, port=public[1] if public else own.port)  # type: ignore[arg-type]
+        replace_file(conf, text.encode())
+        replace_file(home.broker("enabled_plugins"), broker.enabled_plugins().encode())
+    return file
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Whole or not at all, mode 0600 from its first moment on."""
+    new = path.with_name(f".{path.name}.new")
+    new.unlink(missing_ok=True)
+    pki.write_private(new, data)
+    new.replace(path)
+
+
+def stamp(moment: datetime) -> str:
+    """As everywhere in the database."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"

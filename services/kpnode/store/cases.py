@@ -1,0 +1,140 @@
+"""The certificate index: every change of a certificate's documents folds its case anew, in the same transaction.
+
+Generic over document types: what a document means is `kpmsg.case`; this module only finds a certificate's documents, has
+them folded, and keeps the result where a list can be read from.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any, Final
+
+from sqlalchemy import Connection, bindparam, insert, select, update
+
+from kpmsg import documents, jws
+from kpmsg.case import Case, Filed, fold, objections
+from kpmsg.verification import Verified
+from kpnode.store import tables as t
+
+_INSERT: Final = insert(t.certificate)
+_UPDATE: Final = (
+    update(t.certificate)
+    .where(t.certificate.c.key == bindparam("of"))
+    .values(
+        number=bindparam("to_number"),
+        issuer=bindparam("to_issuer"),
+        partner=bindparam("to_partner"),
+        state=bindparam("to_state"),
+        case=bindparam("to_case"),
+        changed_at=bindparam("to_changed_at"),
+    )
+)
+_ANSWER: Final = update(t.document).where(t.document.c.id == bindparam("of")).values(answer=bindparam("reasons"))
+
+
+@lru_cache(maxsize=256)
+def _read(document_id: str, raw: bytes) -> Filed:
+    # Our own store, verified when it was written: only the payload is needed.
+    return Filed(document_id, documents.parse(jws.peek(raw).unverified_payload))
+
+
+def filed(connection: Connection, keys: Sequence[str]) -> dict[str, list[Filed]]:
+    """The documents of certificates, by certificate key; withheld ones have not been said and do not count."""
+    found: dict[str, list[Filed]] = {key: [] for key in keys}
+    for start in range(0, len(keys), 500):
+        rows = connection.execute(
+            select(t.document.c.subject, t.document.c.id, t.document.c.raw)
+            .where(t.document.c.subject.in_(list(keys[start : start + 500])), t.document.c.withheld.is_(None))
+            .order_by(t.document.c.seq)
+        )
+        for row in rows:
+            found[row.subject].append(_read(row.id, row.raw))
+    return found
+
+
+def record_cases(connection: Connection, items: Iterable[Verified], at: str, *, from_partner: bool) -> bool:
+    """Fold the certificates that `items` (already inserted) are about. True if one of them is owed an answer.
+
+    Only what came from a partner is objected to; our own documents passed the same rules before they were signed. What we owe
+    is committed with the document that it answers, as the reasons; signing and sending come later and may fail
+    as often as they like.
+    """
+    by_key: dict[str, list[Verified]] = {}
+    for item in items:
+        if item.document.subject:
+            by_key.setdefault(item.document.subject, []).append(item)
+    if not by_key:
+        return False
+    before = {
+        row.key: row.locked
+        for start in range(0, len(by_key), 500)
+        for row in connection.execute(
+            select(t.certificate.c.key, t.certificate.c.locked).where(
+                t.certificate.c.key.in_(list(by_key)[start : start + 500])
+            )
+        )
+    }
+    known = filed(connection, list(before)) if before else {}
+    fresh, changed, answers, incidents = [], [], [], []
+    for key, arrived in by_key.items():
+        filings = known.get(key)
+        if filings is None:
+            filings = [Filed(item.id, item.document) for item in arrived]
+        columns = _columns(fold(key, filings), arrived[-1], at, from_partner=from_partner)
+        if key in before:
+            changed.append({f"to_{name}": value for name, value in columns.items()} | {"of": key})
+        else:
+            fresh.append({"key": key, "first_at": at, **columns})
+        for item in arrived if from_partner else ():
+            problems = objections(Filed(item.id, item.document), filings)
+            if not problems:
+                continue
+            reasons = [{"code": p.code, "severity": p.severity, "pointer": p.pointer, "text": p.text} for p in problems]
+            if any(p.severity == "reject" for p in problems):
+                answers.append({"of": item.id, "reasons": json.dumps(reasons)})
+            incidents.extend(_incident(item, p.code, p.text, key, at) for p in problems)
+    if fresh:
+        connection.execute(_INSERT, fresh)
+    if changed:
+        connection.execute(_UPDATE, changed)
+    if answers:
+        connection.execute(_ANSWER, answers)
+    if incidents:
+        connection.execute(insert(t.incident), incidents)
+    return bool(answers)
+
+
+def lock(connection: Connection, item: Verified, partner: str, at: str) -> None:
+    """R9: the effects of `item` failed three times. It is registered; its certificate waits for an officer."""
+    why = f"the effects of document {item.id} could not be computed here"
+    key = item.document.subject or ""
+    changed = connection.execute(update(t.certificate).where(t.certificate.c.key == key).values(locked=why))
+    if key and not changed.rowcount:
+        row = {"key": key, "number": key, "issuer": key[:2], "partner": partner, "state": "undetermined"}
+        connection.execute(_INSERT, [row | {"case": "{}", "locked": why, "first_at": at, "changed_at": at}])
+    connection.execute(insert(t.incident), [_incident(item, "set-aside", why, key, at) | {"kind": "set-aside"}])
+
+
+def _columns(case: Case, item: Verified, at: str, *, from_partner: bool) -> dict[str, Any]:
+    return {
+        "number": case.number,
+        "issuer": case.issuer,
+        "partner": item.document.source if from_partner else item.document.recipient,
+        "state": str(case.state),
+        "case": json.dumps(case.members()),
+        "changed_at": at,
+    }
+
+
+def _incident(item: Verified, code: str, text: str, key: str, at: str) -> dict[str, Any]:
+    return {
+        "at": at,
+        "kind": f"rule-{code}",
+        "partner": item.document.source,
+        "document_id": item.id,
+        "certificate": key,
+        "text": text,
+        "statement": None,
+    }

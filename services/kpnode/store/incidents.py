@@ -1,0 +1,78 @@
+"""Incidents: what software has noticed and only people can settle (R7). They are closed with a reason, never deleted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, insert, select, update
+
+from kpnode.store import tables as t
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """One incident. `has_statement` tells that a signed statement shows it; `statement` fetches the bytes."""
+
+    seq: int
+    at: str
+    kind: str
+    partner: str | None
+    document_id: str | None
+    certificate: str | None
+    text: str
+    has_statement: bool
+    closed_at: str | None
+    closed_by: str | None
+    closed_because: str | None
+
+
+_COLUMNS = (
+    t.incident.c.seq,
+    t.incident.c.at,
+    t.incident.c.kind,
+    t.incident.c.partner,
+    t.incident.c.document_id,
+    t.incident.c.certificate,
+    t.incident.c.text,
+    t.incident.c.statement.is_not(None),
+    t.incident.c.closed_at,
+    t.incident.c.closed_by,
+    t.incident.c.closed_because,
+)
+
+
+def incidents(
+    connection: Connection, *, closed: bool | None, partner: str | None, before: int | None, limit: int
+) -> list[Incident]:
+    """Newest first, from below `before`; `closed` None for both kinds."""
+    query = select(*_COLUMNS).order_by(t.incident.c.seq.desc()).limit(limit)
+    if closed is not None:
+        query = query.where(t.incident.c.closed_at.is_not(None) if closed else t.incident.c.closed_at.is_(None))
+    if partner is not None:
+        query = query.where(t.incident.c.partner == partner)
+    if before is not None:
+        query = query.where(t.incident.c.seq < before)
+    return [Incident(*row) for row in connection.execute(query)]
+
+
+def incident(connection: Connection, seq: int) -> Incident | None:
+    """One incident, open or closed."""
+    row = connection.execute(select(*_COLUMNS).where(t.incident.c.seq == seq)).first()
+    return None if row is None else Incident(*row)
+
+
+def statement(connection: Connection, seq: int) -> bytes | None:
+    """The signed statement that shows the incident, byte for byte."""
+    return connection.execute(select(t.incident.c.statement).where(t.incident.c.seq == seq)).scalar()
+
+
+def close_incident(connection: Connection, seq: int, by: str, because: str, at: str) -> bool:
+    """Close an open incident, and say so in the feed; false if it is not there or not open."""
+    row = update(t.incident).where(t.incident.c.seq == seq, t.incident.c.closed_at.is_(None))
+    if not connection.execute(row.values(closed_at=at, closed_by=by, closed_because=because)).rowcount:
+        return False
+    about = connection.execute(
+        select(t.incident.c.partner, t.incident.c.document_id, t.incident.c.certificate).where(t.incident.c.seq == seq)
+    ).one()
+    connection.execute(insert(t.event), {"at": at, "kind": "incident-closed", **about._mapping})
+    return True

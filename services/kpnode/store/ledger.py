@@ -1,0 +1,409 @@
+"""The registers of one partner in the database: what the core reads, and how its decisions are recorded.
+
+`PartnerLedger` is the production `kpmsg.register.Ledger`. It lives for one transaction on the writer's connection, so what the core
+decides rests on what is committed, and everything it asks to be recorded commits together: documents, register entries,
+the new heads, the effects on certificates, signed receipts and events (R3). A crash before the commit leaves no trace
+of any of it; a crash after it leaves all of it, and only the saying is lost, which `status?` repairs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+
+from kpmsg.register import NOTHING, Admit, Believe, Change, Entry, Head, Report, Shorten, TakeBack, Withhold
+from kpmsg.verification import Verified
+from kpnode.store import tables as t
+from kpnode.store.cases import lock, record_cases
+
+_ENTRY: Final = insert(t.entry)
+_DOCUMENT: Final = insert(t.document)
+_EVENT: Final = insert(t.event)
+_RECEIVED: Final = (
+    update(t.document)
+    .where(t.document.c.id == bindparam("of"), t.document.c.direction == "out")
+    .values(received_at=bindparam("at"), refused=None)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A verified document as the register core sees it."""
+
+    verified: Verified
+    claim: str | None
+
+    @property
+    def id(self) -> str:
+        return self.verified.id
+
+
+@dataclass(slots=True)
+class Effects:
+    """What a transaction has changed, for those who act once it has committed."""
+
+    admitted: list[Verified] = field(default_factory=list)
+    received: list[str] = field(default_factory=list)  # ours, now covered by a receipt
+    released: list[str] = field(default_factory=list)  # ours, no longer held by the partner: to be sent again
+    taken_back: list[str] = field(default_factory=list)
+    withheld: list[str] = field(default_factory=list)
+    owed: bool = False  # some admitted document is owed an answer
+    reports: list[Report] = field(default_factory=list)
+
+
+class PartnerLedger:
+    """One partner's two registers, inside one transaction. `at` is the time the transaction bears (RFC 3339, UTC)."""
+
+    def __init__(
+        self, connection: Connection, partner: str, at: str, *, set_aside: frozenset[str] = frozenset()
+    ) -> None:
+        self._connection = connection
+        self._set_aside = set_aside
+        self._partner = partner
+        self._at = at
+        row = connection.execute(_PARTNER, {"address": partner}).one()
+        self._held = Head(row.held_size, row.held_head)
+        self._known = Head(row.known_size, row.known_head)
+        self.effects = Effects()
+
+    # -- what the core asks (kpmsg.register.Ledger) ----------------------------------------------------------------------
+
+    def held(self) -> Head:
+        return self._held
+
+    def held_head(self, size: int) -> str | None:
+        return self._head_at("held", self._held, size)
+
+    def held_ids(self, first: int, count: int) -> Sequence[str]:
+        query = (
+            select(t.entry.c.document_id)
+            .where(
+                t.entry.c.partner == self._partner,
+                t.entry.c.side == "held",
+                t.entry.c.position >= first,
+                t.entry.c.position < first + count,
+            )
+            .order_by(t.entry.c.position)
+        )
+        return list(self._connection.execute(query).scalars())
+
+    def among_held(self, ids: Collection[str]) -> Collection[str]:
+        return self._among("held", ids)
+
+    def known(self) -> Head:
+        return self._known
+
+    def known_head(self, size: int) -> str | None:
+        return self._head_at("known", self._known, size)
+
+    def among_known(self, ids: Collection[str]) -> Collection[str]:
+        return self._among("known", ids)
+
+    def ours(self, ids: Collection[str]) -> Collection[str]:
+        query = select(t.document.c.id).where(
+            t.document.c.id.in_(list(ids)), t.document.c.direction == "out", t.document.c.partner == self._partner
+        )
+        return set(self._connection.execute(query).scalars())
+
+    def claimant(self, claim: str) -> tuple[str, bool] | None:
+        row = self._connection.execute(
+            select(t.document.c.id, t.document.c.received_at)
+            .join(t.claim, t.claim.c.document_id == t.document.c.id)
+            .where(t.claim.c.claim == claim)
+        ).first()
+        return None if row is None else (row.id, row.received_at is not None)
+
+    def _head_at(self, side: str, end: Head, size: int) -> str | None:
+        if size == 0:
+            return NOTHING
+        if size == end.size:
+            return end.head
+        if not 0 < size < end.size:
+            return None
+        query = select(t.entry.c.head).where(
+            t.entry.c.partner == self._partner, t.entry.c.side == side, t.entry.c.position == size
+        )
+        return self._connection.execute(query).scalar()
+
+    def _among(self, side: str, ids: Collection[str]) -> Collection[str]:
+        if not ids:
+            return ()
+        query = select(t.entry.c.document_id).where(
+            t.entry.c.document_id.in_(list(ids)), t.entry.c.partner == self._partner, t.entry.c.side == side
+        )
+        return set(self._connection.execute(query).scalars())
+
+    # -- what the core decided -------------------------------------------------------------------------------------------
+
+    def record(self, changes: Iterable[Change], statement: bytes | None = None) -> None:
+        """Write `changes`. `statement` is the signed frame that caused them: evidence for receipts and reports."""
+        for change in changes:
+            match change:
+                case Admit():
+                    self._admit(change)
+                case Believe():
+                    self._believe(change, statement)
+                case Shorten():
+                    self._shorten(change)
+                case TakeBack():
+                    self._take_back(change)
+                case Withhold():
+                    self._withhold(change)
+                case Report():
+                    self.report(change, statement)
+
+    def _admit(self, change: Admit) -> None:
+        items = [item.verified for item in change.items if isinstance(item, Item)]
+        insert_documents(self._connection, items, "in", self._partner, self._at, received_at=self._at, author=None)
+        self._append("held", change.entries)
+        self._held = Head(change.entries[-1].position, change.entries[-1].head)
+        self._save("held", self._held)
+        aside = [item for item in items if item.id in self._set_aside]
+        clear = [item for item in items if item.id not in self._set_aside]
+        owed = record_cases(self._connection, clear, self._at, from_partner=True)
+        for item in aside:
+            lock(self._connection, item, self._partner, self._at)
+        self._events("admitted", [(item.id, item.document.subject) for item in items])
+        self.effects.admitted.extend(items)
+        self.effects.owed |= owed
+
+    def _believe(self, change: Believe, statement: bytes | None) -> None:
+        ids = [entry.id for entry in change.entries]
+        self._append("known", change.entries)
+        self._known = Head(change.entries[-1].position, change.entries[-1].head)
+        self._save("known", self._known)
+        self._connection.execute(_RECEIVED, [{"of": document_id, "at": self._at} for document_id in ids])
+        if statement is not None:
+            self._keep_receipt("taken", change.entries[0].position, change.entries[-1].position, statement)
+        self._events("received", [(document_id, None) for document_id in ids])
+        self.effects.received.extend(ids)
+
+    def given(self, first: int, size: int, statement: bytes) -> None:
+        """Record the receipt that we sign for positions `first` .. `size`, in the transaction that makes it true (R1)."""
+        self._keep_receipt("given", first, size, statement)
+
+    def _keep_receipt(self, direction: str, first: int, size: int, statement: bytes) -> None:
+        self._connection.execute(
+            insert(t.receipt),
+            {
+                "partner": self._partner,
+                "direction": direction,
+                "first": first,
+                "size": size,
+                "at": self._at,
+                "raw": statement,
+            },
+        )
+
+    def _shorten(self, change: Shorten) -> None:
+        beyond = (
+            t.entry.c.partner == self._partner,
+            t.entry.c.side == "known",
+            t.entry.c.position > change.size,
+        )
+        lost = select(t.entry.c.document_id).where(*beyond).order_by(t.entry.c.position)
+        ids = list(self._connection.execute(lost).scalars())
+        head = self.known_head(change.size)
+        self._connection.execute(delete(t.entry).where(*beyond))
+        self._known = Head(change.size, head or NOTHING)
+        self._save("known", self._known)
+        for some in _slices(ids):
+            self._connection.execute(update(t.document).where(t.document.c.id.in_(some)).values(received_at=None))
+        self._events("released", [(document_id, None) for document_id in ids])
+        self.effects.released.extend(ids)
+
+    def _take_back(self, change: TakeBack) -> None:
+        items = [item for item in change.items if isinstance(item, Item)]
+        verified = [item.verified for item in items]
+        insert_documents(self._connection, verified, "out", self._partner, self._at, received_at=None, author="returned")
+        record_claims(self._connection, items)
+        record_cases(self._connection, verified, self._at, from_partner=False)
+        self._events("taken-back", [(item.id, item.document.subject) for item in verified])
+        self.effects.taken_back.extend(item.id for item in verified)
+
+    def _withhold(self, change: Withhold) -> None:
+        why = f"an earlier document of ours ({change.by}) came back from the partner and says the same"
+        self._connection.execute(update(t.document).where(t.document.c.id == change.id).values(withheld=why))
+        self._connection.execute(delete(t.claim).where(t.claim.c.document_id == change.id))
+        self._events("withheld", [(change.id, None)])
+        text = f"Document {change.id} has not been sent: {why}. Its author has to decide what is true."
+        self.report(Report("withheld", text), None, document_id=change.id)
+        self.effects.withheld.append(change.id)
+
+    def report(self, report: Report, statement: bytes | None, document_id: str | None = None) -> None:
+        """An incident for officers and operators (R7)."""
+        self._connection.execute(
+            insert(t.incident),
+            {
+                "at": self._at,
+                "kind": report.kind,
+                "partner": self._partner,
+                "document_id": document_id,
+                "text": report.text,
+                "statement": statement,
+            },
+        )
+        self._events("incident", [(document_id, None)])
+        self.effects.reports.append(report)
+
+    # -- rows ------------------------------------------------------------------------------------------------------------
+
+    def _append(self, side: str, entries: Sequence[Entry]) -> None:
+        self._connection.execute(
+            _ENTRY,
+            [
+                {
+                    "partner": self._partner,
+                    "side": side,
+                    "position": entry.position,
+                    "document_id": entry.id,
+                    "head": entry.head,
+                    "at": self._at,
+                }
+                for entry in entries
+            ],
+        )
+
+    def _save(self, side: str, head: Head) -> None:
+        values = {f"{side}_size": head.size, f"{side}_head": head.head}
+        self._connection.execute(update(t.partner).where(t.partner.c.address == self._partner).values(**values))
+
+    def _events(self, kind: str, documents: Sequence[tuple[str | None, str | None]]) -> None:
+        record_events(self._connection, kind, self._at, self._partner, documents)
+
+
+_PARTNER: Final = select(
+    t.partner.c.held_size, t.partner.c.held_head, t.partner.c.known_size, t.partner.c.known_head
+).where(t.partner.c.address == bindparam("address"))
+
+
+def record_events(
+    connection: Connection, kind: str, at: str, partner: str, documents: Sequence[tuple[str | None, str | None]]
+) -> None:
+    """Append to the feed: one event for each document id and certificate key."""
+    if documents:
+        connection.execute(
+            _EVENT,
+            [
+                {"at": at, "kind": kind, "partner": partner, "document_id": document_id, "certificate": certificate}
+                for document_id, certificate in documents
+            ],
+        )
+
+
+def record_claims(connection: Connection, items: Iterable[Item]) -> None:
+    """Enter what each document claims; a claim that another document of ours has (and was reported) stays there."""
+    rows = [{"claim": item.claim, "document_id": item.id} for item in items if item.claim is not None]
+    taken: set[str] = set()
+    for some in _slices([str(row["claim"]) for row in rows]):
+        taken |= set(connection.execute(select(t.claim.c.claim).where(t.claim.c.claim.in_(some))).scalars())
+    fresh = {row["claim"]: row for row in rows if row["claim"] not in taken}
+    if fresh:
+        connection.execute(insert(t.claim), list(fresh.values()))
+
+
+def insert_documents(
+    connection: Connection,
+    items: Sequence[Verified],
+    direction: str,
+    partner: str,
+    at: str,
+    *,
+    received_at: str | None,
+    author: str | None,
+) -> None:
+    connection.execute(
+        _DOCUMENT,
+        [
+            {
+                "id": item.id,
+                "direction": direction,
+                "partner": partner,
+                "type": item.document.type,
+                "subject": item.document.subject or "",
+                "created_at": at,
+                "received_at": received_at,
+                "author": author,
+                "raw": item.raw,
+            }
+            for item in items
+        ],
+    )
+
+
+def waiting(connection: Connection, partner: str, limit: int) -> list[str]:
+    """Ids of our documents that the partner's register does not hold, in order of creation (R2)."""
+    query = (
+        select(t.document.c.id)
+        .where(
+            t.document.c.direction == "out",
+            t.document.c.received_at.is_(None),
+            t.document.c.withheld.is_(None),
+            t.document.c.partner == partner,
+        )
+        .order_by(t.document.c.seq)
+        .limit(limit)
+    )
+    return list(connection.execute(query).scalars())
+
+
+def raws(connection: Connection, ids: Sequence[str]) -> dict[str, bytes]:
+    """The signed bytes of documents, by id."""
+    found: dict[str, bytes] = {}
+    for some in _slices(ids):
+        rows = connection.execute(select(t.document.c.id, t.document.c.raw).where(t.document.c.id.in_(some)))
+        found.update((row.id, row.raw) for row in rows)
+    return found
+
+
+def quarantine(
+    connection: Connection, partner: str, at: str, refused: Sequence[tuple[bytes, str, str]], *, most: int = 1000
+) -> None:
+    """Keep bytes that failed verification (bytes, code, text), at most 64 KiB of each and `most` for a partner (R9)."""
+    connection.execute(
+        insert(t.quarantine),
+        [
+            {
+                "at": at,
+                "partner": partner,
+                "digest": hashlib.sha256(raw).hexdigest(),
+                "code": code,
+                "text": text,
+                "size": len(raw),
+                "raw": raw[:65536],
+            }
+            for raw, code, text in refused
+        ],
+    )
+    kept = select(t.quarantine.c.seq).where(t.quarantine.c.partner == partner)
+    oldest = connection.execute(kept.order_by(t.quarantine.c.seq.desc()).offset(most).limit(1)).scalar()
+    if oldest is not None:
+        connection.execute(delete(t.quarantine).where(t.quarantine.c.partner == partner, t.quarantine.c.seq <= oldest))
+
+
+def refuse(connection: Connection, partner: str, document_id: str, text: str, at: str) -> bool:
+    """Record that the partner's node could not accept a document of ours; false if it is none of ours, or received."""
+    changed = connection.execute(
+        update(t.document)
+        .where(
+            t.document.c.id == document_id,
+            t.document.c.partner == partner,
+            t.document.c.direction == "out",
+            t.document.c.received_at.is_(None),
+            func.coalesce(t.document.c.refused, "") != text,
+        )
+        .values(refused=text)
+    )
+    if changed.rowcount:
+        record_events(connection, "refused", at, partner, [(document_id, None)])
+    return bool(changed.rowcount)
+
+
+def _slices(ids: Sequence[str], size: int = 500) -> Iterable[list[str]]:
+    return (list(ids[start : start + size]) for start in range(0, len(ids), size))
+
+

@@ -1,0 +1,174 @@
+"""Documents of our own: committed once, whoever asks how often.
+
+Everything that callers submit while a transaction is being committed is treated together in the next one. A submission
+is all or nothing: each of its documents is recorded, with its claim, its certificate's case, its events and the
+caller's idempotency key, or nothing of it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Connection, insert, select, tuple_, update
+
+from kpnode.store import tables as t
+from kpnode.store.cases import record_cases
+from kpnode.store.ledger import Item, insert_documents, record_events
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """Signed documents of ours, to be committed together. `digest`: SHA-256 of the request that `key` stands for."""
+
+    caller: str
+    key: str | None
+    digest: str
+    items: tuple[Item, ...]
+    at: str
+    answers: str | None = None  # the id of the document that this is the answer to, which is no longer owed then
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """The ids of the documents, in the order of the request; `replayed` if they had been committed before.
+
+    `items`: the documents themselves, so that whoever submitted them need not read them back; none for a replay.
+    """
+
+    ids: tuple[str, ...]
+    replayed: bool
+    items: tuple[Item, ...] = ()
+
+
+class SubmissionError(Exception):
+    """The submission cannot be committed; nothing of it was."""
+
+
+class KeyReusedError(SubmissionError):
+    """The same idempotency key came with another body."""
+
+
+class PartnerUnknownError(SubmissionError):
+    """The recipient is not one of our partners."""
+
+    def __init__(self, address: str, index: int) -> None:
+        super().__init__(f"{address} is not a partner of this node")
+        self.address = address
+        self.index = index
+
+
+class ClaimedError(SubmissionError):
+    """Another document of ours already says this (e.g. this certificate number was notified)."""
+
+    def __init__(self, claim: str, document_id: str, index: int) -> None:
+        super().__init__(f"document {document_id} already makes the claim {claim}")
+        self.claim = claim
+        self.document_id = document_id
+        self.index = index
+
+
+_DOCUMENT_OF_CLAIM: Final = select(t.claim.c.claim, t.claim.c.document_id)
+
+
+def submit(connection: Connection, submissions: list[Submission]) -> Sequence[Committed | SubmissionError]:
+    """Commit what can be committed (a `Handler` of the database). Errors come back in place of results."""
+    replays = _replays(connection, [(s.caller, s.key) for s in submissions if s.key is not None])
+    claims = _claims(connection, [i.claim for s in submissions for i in s.items if i.claim is not None])
+    partners = set(connection.execute(select(t.partner.c.address).where(t.partner.c.removed_at.is_(None))).scalars())
+    outcomes: list[Committed | SubmissionError] = []
+    accepted: list[Submission] = []
+    for submission in submissions:
+        earlier = replays.get((submission.caller, submission.key)) if submission.key is not None else None
+        outcome = earlier[1] if earlier is not None else None
+        if earlier is not None and earlier[0] != submission.digest:
+            outcomes.append(KeyReusedError(f"the key {submission.key!r} was used for another request"))
+            continue
+        if outcome is not None:
+            outcomes.append(outcome)
+            continue
+        obstacle = _obstacle(submission, claims, partners)
+        if obstacle is not None:
+            outcomes.append(obstacle)
+            continue
+        for item in submission.items:
+            if item.claim is not None:
+                claims[item.claim] = item.id
+        committed = Committed(
+            tuple(item.id for item in submission.items), replayed=False, items=submission.items
+        )
+        if submission.key is not None:
+            replays[submission.caller, submission.key] = (submission.digest, Committed(committed.ids, replayed=True))
+        accepted.append(submission)
+        outcomes.append(committed)
+    _record(connection, accepted)
+    return outcomes
+
+
+def _obstacle(submission: Submission, claims: dict[str, str], partners: set[str]) -> SubmissionError | None:
+    own: set[str] = set()
+    for index, item in enumerate(submission.items):
+        recipient = item.verified.document.recipient
+        if recipient not in partners:
+            return PartnerUnknownError(recipient, index)
+        if item.claim is None:
+            continue
+        if item.claim in claims:
+            return ClaimedError(item.claim, claims[item.claim], index)
+        if item.claim in own:
+            return ClaimedError(item.claim, "earlier in the same request", index)
+        own.add(item.claim)
+    return None
+
+
+def _replays(connection: Connection, keys: Sequence[tuple[str, str | None]]) -> dict[tuple[str, str], tuple[str, Committed]]:
+    if not keys:
+        return {}
+    rows = connection.execute(
+        select(t.idempotency).where(tuple_(t.idempotency.c.caller, t.idempotency.c.key).in_(list(keys)))
+    )
+    return {(r.caller, r.key): (r.digest, Committed(tuple(r.documents.split(",")), replayed=True)) for r in rows}
+
+
+def _claims(connection: Connection, claims: Sequence[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for start in range(0, len(claims), 500):
+        rows = connection.execute(_DOCUMENT_OF_CLAIM.where(t.claim.c.claim.in_(list(claims[start : start + 500]))))
+        found.update((row.claim, row.document_id) for row in rows)
+    return found
+
+
+def _record(connection: Connection, submissions: Sequence[Submission]) -> None:
+    by_partner: dict[tuple[str, str, str], list[Item]] = {}
+    for submission in submissions:
+        for item in submission.items:
+            group = (item.verified.document.recipient, submission.caller, submission.at)
+            by_partner.setdefault(group, []).append(item)
+    for (partner, caller, at), items in by_partner.items():
+        verified = [item.verified for item in items]
+        insert_documents(connection, verified, "out", partner, at, received_at=None, author=caller)
+        record_cases(connection, verified, at, from_partner=False)
+        record_events(connection, "submitted", at, partner, [(v.id, v.document.subject) for v in verified])
+    claims = [
+        {"claim": i.claim, "document_id": i.id} for s in submissions for i in s.items if i.claim is not None
+    ]
+    if claims:
+        connection.execute(insert(t.claim), claims)
+    keys = [
+        {
+            "caller": s.caller,
+            "key": s.key,
+            "digest": s.digest,
+            "documents": ",".join(item.id for item in s.items),
+            "at": s.at,
+        }
+        for s in submissions
+        if s.key is not None
+    ]
+    if keys:
+        connection.execute(insert(t.idempotency), keys)
+    for submission in submissions:
+        if submission.answers is not None:
+            done = update(t.document).where(t.document.c.id == submission.answers)
+            connection.execute(done.values(answer=None))

@@ -1,0 +1,264 @@
+"""What the API shows: every read that is not part of an exchange, and none that writes.
+
+Lists are read by key, never by offset, so that a page costs the same wherever it is and nothing is skipped or shown twice while
+documents arrive. The module returns rows as they are; what they mean in words is `kpnode.api.resources`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, or_, select, true
+
+from kpmsg import jws
+from kpmsg.documents import certificate_key
+from kpnode.store import tables as t
+
+Delivered = Literal["waiting", "received", "withheld"]
+_MOST: Final = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentRow:
+    """One document: the columns of its row. `payload` is what was signed, `raw` the JWS."""
+
+    seq: int
+    id: str
+    direction: str
+    partner: str
+    type: str
+    subject: str
+    created_at: str
+    received_at: str | None
+    withheld: str | None
+    refused: str | None
+    author: str | None
+    raw: bytes
+
+    @property
+    def payload(self) -> bytes:
+        # Our own store, verified when it was written.
+        return jws.peek(self.raw).unverified_payload
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateRow:
+    """One certificate: its case as it was folded last (`kpmsg.case`)."""
+
+    key: str
+    number: str
+    issuer: str
+    partner: str
+    state: str
+    case: dict[str, Any]
+    locked: str | None
+    first_at: str
+    changed_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class QueueRow:
+    """What is kept for one partner: sizes of both registers and what its register does not hold yet."""
+
+    address: str
+    name: str
+    transport: str
+    added_at: str
+    paused_at: str | None
+    paused_because: str | None
+    held: int
+    known: int
+    waiting: int
+    oldest_id: str | None
+    oldest_at: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    """Something that happened, by ids only."""
+
+    seq: int
+    at: str
+    kind: str
+    partner: str | None
+    document_id: str | None
+    certificate: str | None
+
+
+_DOCUMENT: Final = select(*(t.document.c[name] for name in DocumentRow.__slots__))
+_WAITING: Final = and_(
+    t.document.c.direction == "out", t.document.c.received_at.is_(None), t.document.c.withheld.is_(None)
+)
+_DELIVERED: Final[dict[Delivered, ColumnElement[bool]]] = {
+    "waiting": _WAITING,
+    "received": t.document.c.received_at.is_not(None),
+    "withheld": t.document.c.withheld.is_not(None),
+}
+
+
+def documents(
+    connection: Connection,
+    *,
+    partner: str | None = None,
+    direction: str | None = None,
+    type: str | None = None,  # noqa: A002 - the column's name
+    certificate: str | None = None,
+    delivery: Delivered | None = None,
+    before: int | None = None,
+    limit: int,
+) -> list[DocumentRow]:
+    """Documents that fit, newest first, from below sequence number `before`."""
+    wanted = [
+        column == value
+        for column, value in (
+            (t.document.c.partner, partner),
+            (t.document.c.direction, direction),
+            (t.document.c.type, type),
+            (t.document.c.subject, None if certificate is None else certificate_key(certificate)),
+        )
+        if value is not None
+    ]
+    if delivery is not None:
+        wanted.append(_DELIVERED[delivery])
+    if before is not None:
+        wanted.append(t.document.c.seq < before)
+    query = _DOCUMENT.where(true(), *wanted).order_by(t.document.c.seq.desc()).limit(limit)
+    return [DocumentRow(*row) for row in connection.execute(query)]
+
+
+def documents_by_id(connection: Connection, ids: Sequence[str]) -> dict[str, DocumentRow]:
+    """Those of `ids` that are there."""
+    found: dict[str, DocumentRow] = {}
+    for start in range(0, len(ids), 500):
+        rows = connection.execute(_DOCUMENT.where(t.document.c.id.in_(list(ids[start : start + 500]))))
+        found.update((row.id, DocumentRow(*row)) for row in rows)
+    return found
+
+
+def document(connection: Connection, document_id: str) -> DocumentRow | None:
+    """One document."""
+    return documents_by_id(connection, [document_id]).get(document_id)
+
+
+def receipt_for(connection: Connection, row: DocumentRow) -> bytes | None:
+    """The signed receipt that covers a document: the partner's for one of ours, our own for one of theirs."""
+    side, direction = ("known", "taken") if row.direction == "out" else ("held", "given")
+    position = connection.execute(
+        select(t.entry.c.position).where(
+            t.entry.c.document_id == row.id, t.entry.c.partner == row.partner, t.entry.c.side == side
+        )
+    ).scalar()
+    if position is None:
+        return None
+    # A register that became shorter is receipted anew at the same positions: the newest one that names it counts.
+    receipts = connection.execute(
+        select(t.receipt.c.raw)
+        .where(
+            t.receipt.c.partner == row.partner,
+            t.receipt.c.direction == direction,
+            t.receipt.c.size >= position,
+            t.receipt.c.first <= position,
+        )
+        .order_by(t.receipt.c.seq.desc())
+        .limit(16)
+    )
+    named = row.id.encode("ascii")
+    return next((raw for raw in receipts.scalars() if named in jws.peek(raw).unverified_payload), None)
+
+
+def certificates(
+    connection: Connection,
+    *,
+    state: str | None = None,
+    partner: str | None = None,
+    before: tuple[str, str] | None = None,
+    limit: int,
+) -> list[CertificateRow]:
+    """Certificates that fit, last changed first, from below `before` (time of change, key)."""
+    query = select(t.certificate).order_by(t.certificate.c.changed_at.desc(), t.certificate.c.key.desc()).limit(limit)
+    if state is not None:
+        query = query.where(t.certificate.c.state == state)
+    if partner is not None:
+        query = query.where(t.certificate.c.partner == partner)
+    if before is not None:
+        at, key = before
+        query = query.where(
+            or_(
+                t.certificate.c.changed_at < at,
+                and_(t.certificate.c.changed_at == at, t.certificate.c.key < key),
+            )
+        )
+    return [_certificate(row) for row in connection.execute(query)]
+
+
+def certificate(connection: Connection, number: str) -> CertificateRow | None:
+    """One certificate by its number, however it is written."""
+    query = select(t.certificate).where(t.certificate.c.key == certificate_key(number))
+    row = connection.execute(query).first()
+    return None if row is None else _certificate(row)
+
+
+def _certificate(row: Row[Any]) -> CertificateRow:
+    values = dict(row._mapping)
+    return CertificateRow(**values | {"case": json.loads(values["case"])})
+
+
+def queues(connection: Connection, address: str | None = None) -> list[QueueRow]:
+    """The partners (or one of them) with what waits for each, by address."""
+    query: Select[Any] = select(t.partner).where(t.partner.c.removed_at.is_(None)).order_by(t.partner.c.address)
+    if address is not None:
+        query = query.where(t.partner.c.address == address)
+    counted = select(t.document.c.partner, func.count(), func.min(t.document.c.seq)).where(_WAITING)
+    waiting = {row[0]: (row[1], row[2]) for row in connection.execute(counted.group_by(t.document.c.partner))}
+    oldest = {
+        row.seq: row
+        for row in connection.execute(
+            select(t.document.c.seq, t.document.c.id, t.document.c.created_at).where(
+                t.document.c.seq.in_([seq for _, seq in waiting.values()])
+            )
+        )
+    }
+    found = []
+    for row in connection.execute(query):
+        count, first = waiting.get(row.address, (0, None))
+        last = oldest.get(first) if first is not None else None
+        found.append(
+            QueueRow(
+                row.address,
+                row.name,
+                row.transport,
+                row.added_at,
+                row.paused_at,
+                row.paused_because,
+                row.held_size,
+                row.known_size,
+                count,
+                last.id if last is not None else None,
+                last.created_at if last is not None else None,
+            )
+        )
+    return found
+
+
+def queue(connection: Connection, address: str) -> QueueRow | None:
+    """What waits for one partner; None if there is no such partner."""
+    return next(iter(queues(connection, address)), None)
+
+
+def events(connection: Connection, after: int, limit: int) -> list[EventRow]:
+    """The feed from behind sequence number `after` on, oldest first."""
+    query = select(t.event).where(t.event.c.seq > min(after, _MOST)).order_by(t.event.c.seq).limit(limit)
+    return [EventRow(*row) for row in connection.execute(query)]
+
+
+def last_event(connection: Connection) -> int:
+    """The sequence number of the newest event; 0 if there is none."""
+    return connection.execute(select(func.max(t.event.c.seq))).scalar() or 0
+
+
+def open_incidents(connection: Connection) -> int:
+    """How many incidents wait for somebody."""
+    return connection.execute(select(func.count()).where(t.incident.c.closed_at.is_(None))).scalar() or 0

@@ -1,0 +1,81 @@
+"""What the tests stand on: real brokers and databases, started when the first test asks and gone with the process.
+
+A unit test asks for none of them and pays nothing. Where RabbitMQ or PostgreSQL is not installed, tests that need it are
+skipped on a developer's machine and fail in CI: a green run there means that they ran.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from kpnode.throwaway import Broker, Postgres, find_broker_binary, find_postgres_binaries, free_ports
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on."""
+    return free_ports(1)[0]
+
+
+@pytest.fixture(scope="session")
+def broker() -> Iterator[Broker]:
+    """One plain broker with the management API for all tests of this process; leave it as it was found.
+
+    Take `vhost` for a place of your own on it. Tests that kill, freeze or fill a broker boot their own.
+    """
+    if find_broker_binary() is None:
+        _not_installed("RabbitMQ")
+    with Broker(plugins=["rabbitmq_management"]) as running:
+        yield running
+
+
+@pytest.fixture
+def vhost(broker: Broker) -> Iterator[str]:
+    """The AMQP URL of a fresh, empty vhost on `broker`, as its administrator."""
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    api = f"http://127.0.0.1:{broker.management_port}/api"
+    with httpx.Client(auth=("guest", "guest"), timeout=30) as management:
+        management.put(f"{api}/vhosts/{name}", json={}).raise_for_status()
+        everything = {"configure": ".*", "write": ".*", "read": ".*"}
+        management.put(f"{api}/permissions/{name}/guest", json=everything).raise_for_status()
+        yield broker.url(vhost=name)
+        management.delete(f"{api}/vhosts/{name}").raise_for_status()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """One PostgreSQL server for all tests of this process."""
+    if find_postgres_binaries() is None:
+        _not_installed("PostgreSQL")
+    with Postgres() as running:
+        yield running
+
+
+@pytest.fixture
+def postgres_url(postgres: Postgres) -> Iterator[str]:
+    """The SQLAlchemy URL of a fresh, empty database."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    yield postgres.create_database(name)
+    postgres.drop_database(name)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A fresh, empty database, once of each kind: the same test runs on both."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'kpnode.db'}"
+    url = request.getfixturevalue("postgres_url")
+    assert isinstance(url, str)
+    return url
+
+
+def _not_installed(what: str) -> None:
+    if os.environ.get("CI"):
+        pytest.fail(f"{what} is not installed, and CI must not skip what needs it")
+    pytest.skip(f"{what} is not installed")

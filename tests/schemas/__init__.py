@@ -1,0 +1,1 @@
+"""Keeps the JSON Schemas in `protocol/documents/` equal to the models."""
