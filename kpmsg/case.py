@@ -208,10 +208,11 @@ def objections(item: Filed, others: Sequence[Filed]) -> list[Problem]:
     problems = [p for p in document.data.breaches(document) if p.severity != "warn"]
     rejected = {o.document.data.refers_to for o in others if isinstance(o.document.data, Rejection)}
     standing = [o for o in others if o.id not in rejected and o.id != item.id]
-    if isinstance(document.data, ExportNotification):
-        if any(isinstance(o.document.data, ExportNotification) for o in standing):
-            text = "This certificate number has been notified before, for another shipment or with other content."
-            problems.append(Problem("C04", text, "/data/certificate/number_raw", "hold"))
+    if isinstance(document.data, ExportNotification) and any(
+        isinstance(o.document.data, ExportNotification) for o in standing
+    ):
+        text = "This certificate number has been notified before, for another shipment or with other content."
+        problems.append(Problem("C04", text, "/data/certificate/number_raw", "hold"))
     if isinstance(document.data, ImportConfirmation):
         problems += _confirmation_objections(document, document.data, standing)
     return problems

@@ -104,12 +104,22 @@ class KeyFileError(KpmsgError):
 
 
 class ClientError(KpmsgError):
-    """The node refused a request (``status`` is its HTTP status) or could not be reached (``status`` is ``None``)."""
+    """The node refused a request (``status`` is its HTTP status) or could not be reached (``status`` is ``None``).
+
+    ``problems`` are the parts of the node's answer, where it has several: every broken rule, with its place.
+    """
 
     kind = "client"
 
     def __init__(
-        self, code: str, text: str, pointer: str | None = None, *, status: int | None = None
+        self,
+        code: str,
+        text: str,
+        pointer: str | None = None,
+        *,
+        status: int | None = None,
+        problems: Sequence[Problem] = (),
     ) -> None:
         super().__init__(code, text, pointer)
         self.status = status
+        self.problems: tuple[Problem, ...] = tuple(problems)

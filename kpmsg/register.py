@@ -22,7 +22,17 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from kpmsg.frames import MAX_DOCUMENTS, MAX_RECEIPT_IDS, Page, PageRequest, Receipt, Request, Statement, Status, StatusRequest
+from kpmsg.frames import (
+    MAX_DOCUMENTS,
+    MAX_RECEIPT_IDS,
+    Page,
+    PageRequest,
+    Receipt,
+    Request,
+    Statement,
+    Status,
+    StatusRequest,
+)
 
 NOTHING: Final = "00" * 32
 MAX_PARKED: Final = MAX_RECEIPT_IDS  # what waits for the first status exchange fits into one receipt
@@ -92,6 +102,9 @@ class Ledger(Protocol):
     def ours(self, ids: Collection[str]) -> Collection[str]:
         """Those of `ids` that are documents of ours to this partner, whose bytes we have."""
 
+    def withheld(self, ids: Collection[str]) -> Collection[str]:
+        """Those of `ids` that are withheld; asked only after `ours` has been asked about them."""
+
     def claimant(self, claim: str) -> tuple[str, bool] | None:
         """Who of our documents, to any partner, has `claim`, and whether its recipient has it in its register."""
 
@@ -109,7 +122,10 @@ class Admit:
 
 @dataclass(frozen=True, slots=True)
 class Believe:
-    """Their register has these further entries, by their signature: those documents of ours are received (R5)."""
+    """Their register has these further entries, by their signature: those documents of ours are received (R5).
+
+    One that was withheld has been said after all, and is withheld no longer.
+    """
 
     entries: tuple[Entry, ...]
 
@@ -222,17 +238,22 @@ def on_receipt(conversation: Conversation, receipt: Receipt, ledger: Ledger, non
     if receipt.first == known.size + 1 and receipt.ids:
         entries, head = extend(known, receipt.ids)
         if head.head == receipt.head and len(ledger.ours(receipt.ids)) == len(receipt.ids):
-            return Step(conversation, (Believe(entries),))
+            return Step(conversation, (Believe(entries), *_said_after_all(entries, ledger)))
     if conversation.asked is not None:
         return Step(conversation)
     return ask(conversation, ledger, nonce())
 
 
-def on_status_request(request: StatusRequest, ledger: Ledger, at: str) -> Status:
-    """Answer for our register of their documents. Always answered, also before we are ready ourselves."""
+def on_status_request(conversation: Conversation, request: StatusRequest, ledger: Ledger, at: str) -> Step:
+    """Answer for our register of their documents. Always answered, also before we are ready ourselves.
+
+    The answer speaks for everything that came before the question, so what is parked is dropped: the asker may have forgotten it in
+    a restore, and would say the same again believing that it never left. What it has not forgotten it sends again (R2).
+    """
     held = ledger.held()
     agrees = ledger.held_head(request.size) == request.head
-    return Status(request.nonce, request.size, agrees, held.size, held.head, at)
+    answer = Status(request.nonce, request.size, agrees, held.size, held.head, at)
+    return Step(replace(conversation, parked=()), say=(answer,))
 
 
 def on_page_request(request: PageRequest, ledger: Ledger, at: str) -> Page:
@@ -327,10 +348,10 @@ def on_page(
     if page.first != known.size + 1 or asked.request.before != known.head:
         return ask(conversation, ledger, nonce())  # a receipt was faster than the page
     entries, head = extend(known, page.ids)
-    if not page.ids or head.head != page.head or head.size > page.size:
-        quiet = replace(conversation, asked=None)  # asked again by R8; it may have changed between two answers
-        if not page.ids and page.size >= page.first:
-            return Step(quiet)
+    quiet = replace(conversation, asked=None)  # asked again by R8
+    if not page.ids:
+        return Step(quiet)  # restored between two answers: it is shorter now, or other than what we asked about
+    if head.head != page.head or head.size > page.size:
         return Step(quiet, (Report("page-contradicts", "a signed page of their register contradicts itself"),))
     mine = ledger.ours(page.ids)
     lacking = [i for i in page.ids if i not in mine and i not in returned]
@@ -340,11 +361,9 @@ def on_page(
         entries = entries[: max(1, page.ids.index(lacking[0]))]
     changes: list[Change] = []
     back = tuple(returned[e.id] for e in entries if e.id in returned and e.id not in mine)
-    for item in back:
-        changes.extend(_excluded(item, ledger))
     if back:
-        changes.append(TakeBack(back))
-    changes.append(Believe(entries))
+        changes += [*_excluded(back, {entry.id for entry in entries}, ledger), TakeBack(back)]
+    changes += [Believe(entries), *_said_after_all(entries, ledger)]
     if entries[0].id in lacking:
         text = f"position {entries[0].position} of their register names a document that bears no signature of ours"
         changes.append(Report("register-unknown-document", text))
@@ -354,15 +373,32 @@ def on_page(
     return _settle(conversation, ledger, at, step)
 
 
-def _excluded(item: Item, ledger: Ledger) -> list[Change]:
-    """R10: what a document that comes back does to one that we have signed since, and that claims the same."""
-    found = ledger.claimant(item.claim) if item.claim is not None else None
-    if found is None or found[0] == item.id:
-        return []
-    other, received = found
-    if received:
-        return [Report("claim-twice", f"documents {item.id} and {other} of ours both make the claim {item.claim!r}")]
-    return [Withhold(other, by=item.id)]
+def _excluded(back: Sequence[Item], standing: Collection[str], ledger: Ledger) -> list[Change]:
+    """R10: what documents that come back do to those that claim the same. `standing`: what their register has, as we learn now."""
+    changes: list[Change] = []
+    claims: dict[str, str] = {}
+    for item in back:
+        if item.claim is None:
+            continue
+        found = ledger.claimant(item.claim)
+        other, received = (claims[item.claim], True) if item.claim in claims else found or (item.id, True)
+        claims.setdefault(item.claim, item.id)
+        if other == item.id:
+            continue
+        if received or other in standing:
+            changes.append(_claim_twice(item.id, other))
+        else:
+            changes.append(Withhold(other, by=item.id))
+    return changes
+
+
+def _said_after_all(entries: Sequence[Entry], ledger: Ledger) -> list[Change]:
+    """R7, R10: a document that was withheld stands in their register, so a copy of it had left before that was decided."""
+    return [_claim_twice(document_id, None) for document_id in ledger.withheld([entry.id for entry in entries])]
+
+
+def _claim_twice(one: str, other: str | None) -> Report:
+    return Report("claim-twice", f"document {one} of ours and {other or 'the one it was withheld for'} make the same claim")
 
 
 def _settle(conversation: Conversation, ledger: Ledger, at: str, step: Step | None = None) -> Step:

@@ -21,6 +21,7 @@ from typing import Final
 
 BATCH: Final = 256
 WINDOW: Final = 2048
+GATHER: Final = 0.02
 FIRST_PAUSE: Final = 1.0
 CAP_CONNECTED: Final = 60.0
 CAP_UNREACHABLE: Final = 900.0
@@ -62,6 +63,7 @@ class Schedule:
         self._asked_at: float | None = None
         self._covers = 0.0  # an answer to the open question speaks about what left before this time
         self._traffic = False
+        self._last_sent = 0.0
         self.heard_at: float | None = None
 
     # -- what is there ---------------------------------------------------------------------------------------------------
@@ -115,7 +117,7 @@ class Schedule:
 
         What is taken counts as under way: every call must be followed by `accepted` or `failed` with these ids.
         """
-        if now < self._next_send:
+        if now < max(self._next_send, self._gather_until()):
             return []
         ripe = [i for i, not_before in self._delayed.items() if not_before <= now]
         for document_id in ripe:
@@ -131,14 +133,16 @@ class Schedule:
                 delivery.sent_at = now
                 self._flying[document_id] = None
                 chosen.append(document_id)
+        if chosen:
+            self._last_sent = now
         return chosen
 
     def accepted(self, ids: Iterable[str]) -> None:
         """The transport took them. Nothing is known before a receipt (R2)."""
         self._failures = 0
-        self._traffic = True
         for document_id in ids:
             if document_id in self._flying:
+                self._traffic = True  # documents only: two idle nodes that ask and answer are idle all the same
                 self._deliveries[document_id].phase = Phase.HANDED_OVER
 
     def failed(self, ids: Iterable[str], now: float, *, reachable: bool, maybe: bool, problem: str) -> None:
@@ -179,6 +183,10 @@ class Schedule:
 
     # -- asking (R8) -------------------------------------------------------------------------------------------------------
 
+    def ask_now(self, now: float) -> None:
+        """Something depends on an answer: the next question is due."""
+        self._next_ask = min(self._next_ask, now)
+
     def asking(self, now: float, *, afresh: bool) -> None:
         """A question leaves the process now; `afresh`: a first `status?`, not a further step of the same exchange."""
         if afresh:
@@ -210,8 +218,16 @@ class Schedule:
         if sending and self._delayed:
             times.append(max(min(self._delayed.values()), self._next_send))
         if sending and self._queue and len(self._flying) < WINDOW:
-            times.append(self._next_send)
+            times.append(max(self._next_send, self._gather_until()))
         return max(now, min(times))
+
+    def _gather_until(self) -> float:
+        """Nagle's rule: while a frame is out without its receipt, what comes next gathers for one frame, a moment long.
+
+        A single document leaves at once; under load frames fill by themselves, which costs everybody less (one publish, one
+        commit and one signed receipt for all of them).
+        """
+        return self._last_sent + GATHER if self._flying and len(self._queue) < BATCH else 0.0
 
     def _ask_at(self) -> float:
         if self._asked_at is not None:

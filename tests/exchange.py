@@ -20,7 +20,8 @@ from sqlalchemy import create_engine
 
 from kpmsg.keyrecord import VerifiedRecord, issue, open_record
 from kpmsg.keys import SoftwareSigner
-from kpnode.node import Identity, Node, rfc3339
+from kpnode.author import Identity, rfc3339
+from kpnode.node import Node
 from kpnode.sample import Trade, confirmation
 from kpnode.store import partners, tables
 from kpnode.store.database import Database

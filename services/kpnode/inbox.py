@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import Connection
-
 from kpmsg import documents, frames, jws, register
 from kpmsg.errors import MalformedError, MisaddressedError, RefusedError
 from kpmsg.frames import Frame, Page, PageRequest, Receipt, Refusal, Request, Statement, Status, StatusRequest
@@ -25,7 +23,9 @@ from kpmsg.keys import Signer
 from kpmsg.register import Conversation, Step
 from kpmsg.verification import Verified, open_documents, open_statement
 from kpnode import crash
-from kpnode.store.ledger import Effects, Item, PartnerLedger, quarantine, raws, refuse
+from kpnode.store.database import Transaction
+from kpnode.store.ledger import Effects, Item, PartnerLedger, raws
+from kpnode.store.refusals import quarantine, refuse
 
 REFUSED_BYTES = 64 * 1024
 
@@ -143,7 +143,7 @@ def _open_statement(frame: Frame, parties: Parties, now: datetime) -> Statement:
 
 
 def transact(
-    connection: Connection,
+    connection: Transaction,
     conversation: Conversation,
     opened: Opened,
     parties: Parties,
@@ -156,16 +156,14 @@ def transact(
     ledger = PartnerLedger(connection, parties.partner, at, set_aside=set_aside)
     outcome = Outcome(conversation, ledger.effects, [], [], settled=False, refusals=[])
     for arrived in _joined(opened.arrived):
+        step = Step(outcome.conversation)
         match arrived.content:
             case StatusRequest() as request:
-                _say(outcome, parties, register.on_status_request(request, ledger, at))
-                continue
+                step = register.on_status_request(outcome.conversation, request, ledger, at)
             case PageRequest() as request:
                 _answer_page(outcome, parties, connection, ledger, request, at)
-                continue
             case Refusal() as refusal:
                 _refused(outcome, parties, connection, refusal, at)
-                continue
             case None:
                 step = register.on_documents(outcome.conversation, arrived.items, ledger, at)
             case Receipt() as receipt:
@@ -209,7 +207,7 @@ def _say(outcome: Outcome, parties: Parties, statement: Statement, attached: Seq
 
 
 def _answer_page(
-    outcome: Outcome, parties: Parties, connection: Connection, ledger: PartnerLedger, request: PageRequest, at: str
+    outcome: Outcome, parties: Parties, connection: Transaction, ledger: PartnerLedger, request: PageRequest, at: str
 ) -> None:
     page = register.on_page_request(request, ledger, at)
     wanted = set(request.lacks)
@@ -223,7 +221,7 @@ def _answer_page(
     _say(outcome, parties, page, attached)
 
 
-def _refused(outcome: Outcome, parties: Parties, connection: Connection, refusal: Refusal, at: str) -> None:
+def _refused(outcome: Outcome, parties: Parties, connection: Transaction, refusal: Refusal, at: str) -> None:
     text = f"{refusal.code}: {refusal.text}"
     if refusal.document is not None and refuse(connection, parties.partner, refusal.document, text, at):
         outcome.refusals.append((refusal.document, text))

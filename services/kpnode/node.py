@@ -14,28 +14,24 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import Connection
-from uuid_utils.compat import uuid7
 
-from kpmsg import documents, register
+from kpmsg import register
 from kpmsg.case import Filed, rejection_draft
-from kpmsg.errors import DraftError, Problem
+from kpmsg.errors import Problem
 from kpmsg.frames import StatusRequest
 from kpmsg.keyrecord import KeyRecord
-from kpmsg.keys import Signer
-from kpmsg.verification import seal_document
 from kpnode import crash, inbox
+from kpnode.author import Identity, compose, rfc3339
 from kpnode.inbox import Opened, Outcome, Parties
 from kpnode.peer import Peer, nonce
 from kpnode.relay import Relay
 from kpnode.store import answers, partners
-from kpnode.store.database import Database, StoreError
-from kpnode.store.ledger import Effects, Item, PartnerLedger
+from kpnode.store.database import Database, StoreError, Transaction
+from kpnode.store.ledger import Effects, PartnerLedger
 from kpnode.store.partners import PartnerRow
 from kpnode.store.submissions import ClaimedError, Committed, Submission, submit
 from kpnode.transports import Link
@@ -43,21 +39,6 @@ from kpnode.transports import Link
 OFF_LOOP: Final = 8  # from so many signatures on, work leaves the event loop
 ATTEMPTS: Final = 3  # R9
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who this node is: its address, every version of its key record, and the keys that it works with."""
-
-    address: str
-    records: Sequence[KeyRecord]
-    document_signers: Sequence[Signer]
-    node_signer: Signer
-
-
-def rfc3339(moment: datetime) -> str:
-    """UTC with milliseconds, as everywhere in the protocol and the database."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
 class Node:
@@ -115,7 +96,7 @@ class Node:
         self.peers.clear()
 
     def attach(self, row: PartnerRow, records: Sequence[KeyRecord] | None = None) -> None:
-        """Begin to exchange with a partner that has been saved (at start, or while running)."""
+        """Begin to exchange with a partner that has been saved."""
         if records is not None:
             self._records[row.address] = list(records)
         peer = Peer(row.address, self._records[row.address], self._connect(row), paused=row.paused_at is not None)
@@ -148,7 +129,7 @@ class Node:
             except StoreError as error:
                 log.warning("store-unavailable", task=name, error=str(error))
             except Exception:
-                self._count("failed", name.split()[0], 1)
+                self._count("failed", name.partition(" ")[0], 1)
                 log.exception("task-failed", task=name)
             await asyncio.sleep(1.0)
 
@@ -167,31 +148,14 @@ class Node:
         """
         now = self.clock()
         if len(drafts) < OFF_LOOP:
-            items = self._compose(drafts, now)
+            items = compose(drafts, self.identity, now)
         else:
-            items = await asyncio.to_thread(self._compose, drafts, now)
+            items = await asyncio.to_thread(compose, drafts, self.identity, now)
         crash.point("A3")
         submission = Submission(caller, key, digest, tuple(items), rfc3339(now))
         committed = await self._commit(submission)
         crash.point("A2")
         return committed
-
-    def _compose(self, drafts: Sequence[Any], now: datetime) -> list[Item]:
-        problems: list[Problem] = []
-        items: list[Item] = []
-        for index, draft in enumerate(drafts):
-            try:
-                document, payload = documents.compose(draft, source=self.address, id=uuid7(), time=now)
-            except DraftError as error:
-                at = f"/{index}" if len(drafts) > 1 else ""
-                problems += [Problem(p.code, p.text, f"{at}{p.pointer or ''}", p.severity) for p in error.problems]
-                continue
-            if not problems:
-                verified = seal_document(document, payload, self.identity.document_signers)
-                items.append(Item(verified, documents.claim(document)))
-        if problems:
-            raise DraftError(problems)
-        return items
 
     async def _commit(self, submission: Submission) -> Committed:
         try:
@@ -203,16 +167,10 @@ class Node:
         if committed.replayed:
             return committed
         self._count("documents", "submitted", len(submission.items))
-        touched = set()
         for item in submission.items:
-            peer = self.peers.get(item.verified.document.recipient)
-            if peer is not None:
-                if len(peer.fresh) < 1024:
-                    peer.fresh[item.id] = item.verified.raw
-                peer.schedule.add([item.id])
-                touched.add(peer.address)
-        for address in touched:
-            self.peers[address].wake.set()
+            recipient = self.peers.get(item.verified.document.recipient)
+            if recipient is not None:
+                recipient.enqueue(item.id, item.verified.raw)
         self._announce()
         return committed
 
@@ -265,7 +223,7 @@ class Node:
     ) -> Outcome:
         conversation = peer.conversation
 
-        def run(connection: Connection) -> Outcome:
+        def run(connection: Transaction) -> Outcome:
             return inbox.transact(
                 connection, conversation, opened, parties, at=at, nonce=nonce, set_aside=set_aside
             )
@@ -379,7 +337,7 @@ class Node:
                     await self.database.write(lambda c, o=owed: answers.settle(c, o.id))  # type: ignore[misc]
                     continue
                 draft = rejection_draft(Filed(owed.id, owed.document), problems)
-                items = self._compose([draft], self.clock())
+                items = compose([draft], self.identity, self.clock())
                 submission = Submission("node", f"answer:{owed.id}", owed.id, tuple(items), self.stamp(), owed.id)
                 try:
                     await self._commit(submission)
@@ -390,9 +348,8 @@ class Node:
 
     def retry(self, address: str) -> None:
         """Send now what waits for this partner, whatever the back-off says."""
-        peer = self.peers[address]
-        peer.schedule.retry_now(time.monotonic())
-        peer.wake.set()
+        self.peers[address].schedule.retry_now(time.monotonic())
+        self.peers[address].wake.set()
 
     async def pause(self, address: str, because: str | None) -> None:
         """Hold back documents to this partner, with a reason; None lets them go again. Receipts and answers go on."""
@@ -410,7 +367,7 @@ class Node:
         async with peer.lock:
             conversation = peer.conversation
 
-            def run(connection: Connection) -> Outcome:
+            def run(connection: Transaction) -> Outcome:
                 book = PartnerLedger(connection, address, at)
                 outcome = Outcome(conversation, book.effects, [], [], settled=False, refusals=[])
                 step = register.override(conversation, book, at)
@@ -436,7 +393,7 @@ class Node:
                 await self._changed.wait()
 
 
-def _submit(connection: Connection, submissions: list[Submission]) -> Sequence[Any]:
+def _submit(connection: Transaction, submissions: list[Submission]) -> Sequence[Any]:
     outcomes = submit(connection, submissions)
     crash.point("A1")
     return outcomes

@@ -201,7 +201,7 @@ class Operator:
         for row in await self._database.read(partners.partners):
             newest = everybody[row.address][-1].record
             reach = {name: row.connection[name] for name in ("host", "port", "url") if name in row.connection}
-            told = {"address": row.address, "name": row.name, "transport": row.transport, "reach": reach}
+            told: dict[str, Any] = {"address": row.address, "name": row.name, "transport": row.transport, "reach": reach}
             told |= {"added_at": row.added_at, "paused_at": row.paused_at, "paused_because": row.paused_because}
             told |= {"version": newest.version, "fingerprint": newest.fingerprint, "roles": newest.authority.roles}
             told |= {"contact": newest.authority.contact, "link": self._link_state(row.address)}
@@ -304,7 +304,7 @@ class Operator:
         found = []
         for caller in await self._database.read(callers):
             until = caller.usable_until
-            told = {"id": caller.id, "name": caller.name, "scopes": sorted(caller.scopes), "created_at": caller.created_at}
+            told: dict[str, Any] = {"id": caller.id, "name": caller.name, "scopes": sorted(caller.scopes), "created_at": caller.created_at}
             told |= {"expires": until and stamp(until), "revoked_at": caller.revoked_at}
             found.append(told)
         return found

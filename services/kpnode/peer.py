@@ -20,6 +20,7 @@ from kpmsg.schedule import Schedule
 from kpnode.transports import Link, Outcome, Sent
 
 OUTBOX: Final = 256
+FRESH: Final = 1024
 
 
 def nonce() -> str:
@@ -44,7 +45,7 @@ class Peer:
     records: Sequence[KeyRecord]
     link: Link
     paused: bool = False
-    conversation: Conversation = Conversation()
+    conversation: Conversation = field(default_factory=Conversation)
     schedule: Schedule = field(default_factory=lambda: Schedule(random.SystemRandom().random))
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
@@ -60,6 +61,13 @@ class Peer:
     def sending(self) -> bool:
         """Whether documents may leave for this partner now (R10, and the operator's pause)."""
         return self.conversation.ready and not self.paused
+
+    def enqueue(self, document_id: str, raw: bytes) -> None:
+        """A document that has just been committed: send it with the next frame."""
+        if len(self.fresh) < FRESH:
+            self.fresh[document_id] = raw
+        self.schedule.add([document_id])
+        self.wake.set()
 
     def post(self, frames: Sequence[bytes]) -> None:
         """Have replies sent as soon as the link is free."""

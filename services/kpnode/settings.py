@@ -154,8 +154,8 @@ class Api(_Table):
             "CA certificate (PEM) by which partners recognise certificate, if it is no public one; it travels in our grants."
         ),
     )
-    requests_per_minute: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="Most requests a minute from one API key; unset means no limit."
+    requests_per_minute: int = Field(
+        default=12_000, ge=0, description="Most requests a minute from one API key; 0 means no limit."
     )
 
     @model_validator(mode="after")
@@ -224,7 +224,11 @@ class Settings(BaseSettings):
 
     @classmethod
     def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic-settings names it
+        init_settings: PydanticBaseSettingsSource,
+        *_: Any,
+        **__: Any,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The arguments and nothing else: only `load` looks around."""
         return (init_settings,)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from kpmsg import documents, frames, jws
+from kpmsg import case, documents, frames, jws
 from kpmsg.documents import Document
 from kpmsg.errors import DraftError
 from kpnode.node import Node
@@ -150,7 +150,8 @@ async def test_a_submission_is_all_or_nothing(files: list[tuple[str, str]]) -> N
         elsewhere["data"]["destination"]["participant"] = "ZA"
         with pytest.raises(PartnerUnknownError):
             await bw.submit([good, elsewhere], caller="test", key="k", digest="d")
-        assert await rows(bw) == [] and await states(bw) == {}
+        assert await rows(bw) == []
+        assert await states(bw) == {}
 
 
 async def test_an_unknown_number_is_answered_by_a_signed_rejection(pair: list[tuple[str, str]]) -> None:
@@ -164,8 +165,10 @@ async def test_an_unknown_number_is_answered_by_a_signed_rejection(pair: list[tu
         assert await bw.received([(await rows(bw, "out"))[-1].id], 10)
         answer = await read(ae, (await rows(ae, "in"))[-1].id)
         assert answer.name == "rejection"
-        assert answer.data is not None and answer.data.refers_to == forged  # type: ignore[attr-defined]
-        assert (await states(ae))["BW999999"] == "unknown-number" == (await states(bw))["BW999999"]
+        assert isinstance(answer.data, documents.Rejection)
+        assert answer.data.refers_to == forged
+        assert (await states(ae))["BW999999"] == "unknown-number"
+        assert (await states(bw))["BW999999"] == "unknown-number"
         assert "rule-I01" in await incidents(bw)
 
 
@@ -210,7 +213,8 @@ async def test_a_restored_exporter_takes_its_documents_back_and_withholds_a_reus
         bw.retry("AE")
         await until(lambda: bw.counts["documents", "taken-back"] == 1, 30)
         found = {row.id: row.withheld for row in await rows(bw, "out")}
-        assert found[first] is None and found[again] is not None and first in found[again]
+        assert found[first] is None
+        assert first in found[again]
         assert [row.id for row in await rows(ae, "in")] == [first]
         assert await incidents(bw) == ["withheld"]
 
@@ -224,7 +228,7 @@ async def test_a_poisonous_document_spoils_only_itself(files: list[tuple[str, st
         bad = good[:-20] + b"AAAA" + good[-16:]
         replies = await ae.receive("BW", [frames.encode_documents([bad, good], "BW", "AE"), b"\xff\x00 garbage"])
         names = [frames.decode(reply).name for reply in replies]
-        assert names.count("receipt") == 1 and names.count("refusal") == 2
+        assert sorted(names) == ["receipt", "refusal", "refusal"]
         kept = await ae.database.read(lambda c: c.execute(select(t.quarantine.c.code)).scalars().all())
         assert set(kept) == {"sig-invalid", "json-encoding"}
         assert len(await rows(ae)) == 1
@@ -237,7 +241,7 @@ async def test_effects_that_fail_three_times_are_set_aside(
     async with stage(*files) as play:
         bw, ae = play.sites["BW"].running, play.sites["AE"].running
         shipments = trade()
-        real = cases.fold
+        real = case.fold
 
         def failing(key: str, filed: Any) -> Any:
             filed = list(filed)
@@ -280,4 +284,5 @@ async def test_frames_of_another_sender_are_refused(files: list[tuple[str, str]]
         replies = await ae.receive("BW", [frames.Frame("documents", "ZA", "AE", (b"{}",)).encode()])
         assert [frames.decode(reply).name for reply in replies] == ["refusal"]
         count = await ae.database.read(lambda c: c.execute(select(func.count()).select_from(t.quarantine)).scalar())
-        assert count == 1 and await rows(ae) == []
+        assert count == 1
+        assert await rows(ae) == []

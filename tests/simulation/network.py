@@ -91,7 +91,7 @@ class Network:
             replies = node.receive(sender, batch)
         except Killed:
             return  # not acknowledged: the same messages come again
-        if not self.world.strict and self.world.rng.random() < self.world.faults.duplicate:
+        if self.world.rng.random() < self.world.faults.duplicate:
             self.world.say("acknowledgement lost", recipient)
         else:
             del line.queue[: len(batch)]

@@ -47,7 +47,9 @@ class Peer:
     paused: bool = False
     busy: bool = False
     turn_at: float | None = None
-    checked: set[str] = field(default_factory=set)  # confirmations about which an exchange has been completed since
+    asks: int = 0  # exchanges begun
+    settled: int = 0  # the last of them that was completed
+    doubts: dict[str, int] = field(default_factory=dict)  # documents that we may deny once a later exchange is complete
 
     @property
     def sending(self) -> bool:
@@ -150,8 +152,7 @@ class Node:
                 returned = {item.id: item for item in message.items}
                 return register.on_page(outcome.conversation, page, returned, ledger, nonce, at)
             case StatusRequest() as request:
-                self.say(outcome, ledger, register.on_status_request(request, ledger, at))
-                return None
+                return register.on_status_request(outcome.conversation, request, ledger, at)
             case PageRequest() as request:
                 answer = register.on_page_request(request, ledger, at)
                 wanted = set(request.lacks)
@@ -219,8 +220,10 @@ class Node:
             asked = outcome.conversation.asked
             afresh = isinstance(request, StatusRequest) and asked is not None and asked.search is None
             peer.schedule.asking(now, afresh=afresh)
+            peer.asks += afresh
         if outcome.settled:
             peer.schedule.settled(now)
+            peer.settled = peer.asks
         if outcome.settled or effects.owed:
             self.world.after(self, 0.001, self.answer)
         self.wake(peer)
@@ -277,6 +280,7 @@ class Node:
         step = register.ask(peer.conversation, ledger, self.world.nonce())
         peer.conversation = step.conversation
         peer.schedule.asking(now, afresh=True)
+        peer.asks += 1
         for request in step.say:
             assert isinstance(request, StatusRequest)
             self.hand_over(peer, Message(self.address, peer.address, request), [])
@@ -339,8 +343,16 @@ class Node:
                 self.settle_answer(document_id)
 
     def may_deny(self, document: Document) -> bool:
-        """ "Never issued" may only be said by a node that knows all that it has issued (I17)."""
-        return all(peer.conversation.ready or peer.paused for peer in self.peers.values())
+        """ "Never issued" may only be said by a node that knows all that it has issued (I17).
+
+        So it asks, after the document has come: its author may hold what we have forgotten. The others must have answered once.
+        """
+        peer = self.peers[document.author]
+        if peer.settled <= peer.doubts.setdefault(document.id, peer.asks):
+            peer.schedule.ask_now(self.world.now)
+            self.wake(peer)
+            return False
+        return all(peer.conversation.ready for peer in self.peers.values())
 
     def settle_answer(self, document_id: str) -> None:
         tx = self.db.copy()

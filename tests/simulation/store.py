@@ -199,6 +199,9 @@ class Ledger:
             if (d := documents.get(i)) is not None and d.author == self.me and d.recipient == self.partner
         ]
 
+    def withheld(self, ids: Collection[str]) -> Collection[str]:
+        return [i for i in ids if i in self.db.withheld]
+
     def claimant(self, claim: str) -> tuple[str, bool] | None:
         found = self.db.claims.get(claim)
         return None if found is None else (found, found in self.db.received)
@@ -236,6 +239,8 @@ class Ledger:
         self._known.append(change.entries)
         ids = [entry.id for entry in change.entries]
         self.db.received.update(i for i in ids if i in self.db.documents)
+        for document_id in ids:
+            self.db.withheld.pop(document_id, None)
         self.effects.received.extend(ids)
 
     def given(self, receipt: Receipt) -> None:

@@ -48,6 +48,7 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
     "rate-limited": (429, "Too many requests"),
     "request-invalid": (422, "The request cannot be understood"),
     "scope-missing": (403, "This API key may not do that"),
+    "sender-unproved": (401, "The sender is not proved"),
     "signing-unavailable": (503, "Nothing can be signed at the moment"),
     "store-full": (507, "There is no room left"),
     "store-unavailable": (503, "The database cannot be reached"),

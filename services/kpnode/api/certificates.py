@@ -1,5 +1,6 @@
 """Certificates: where each stands between the two authorities, and how far its documents have been delivered."""
 
+# ruff: noqa: FAST003 - paths are read from the raw request and described by hand (kpnode.api.openapi)
 from __future__ import annotations
 
 from typing import Annotated, Final
@@ -28,7 +29,9 @@ class Filter(Page):
     """Which certificates to list."""
 
     state: Annotated[State | None, Field(description="Where the certificate stands.")] = None
-    partner: Annotated[str | None, Field(max_length=40, description="Authority address, e.g. EU/antwerp.")] = None
+    partner: Annotated[
+        str | None, Field(max_length=40, description="Authority address, e.g. EU/antwerp.")
+    ] = None
 
 
 def mount(app: FastAPI, node: Node) -> None:
@@ -36,7 +39,7 @@ def mount(app: FastAPI, node: Node) -> None:
     shown = resources.Shown(node)
 
     @app.get("/v1/certificates", **operation(openapi.LIST_CERTIFICATES, needs(Scope.READ_DOCUMENTS)))
-    async def list_certificates(request: Request, query: Annotated[Filter, Query()]) -> Response:
+    async def list_certificates(query: Annotated[Filter, Query()]) -> Response:
         place = cursor_of(query.cursor, str, str)
         rows = await node.database.read(
             lambda c: views.certificates(
@@ -54,7 +57,9 @@ def mount(app: FastAPI, node: Node) -> None:
         }
         return Answer(strictjson.dumps(body))
 
-    @app.get("/v1/certificates/{number:path}", **operation(openapi.READ_CERTIFICATE, needs(Scope.READ_DOCUMENTS)))
+    @app.get(
+        "/v1/certificates/{number:path}", **operation(openapi.READ_CERTIFICATE, needs(Scope.READ_DOCUMENTS))
+    )
     async def read_certificate(request: Request) -> Response:
         number = str(request.path_params["number"])
         key = certificate_key(number) if len(number) <= 64 else ""

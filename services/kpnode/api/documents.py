@@ -4,6 +4,7 @@ A submission is the hot path of the whole node. Its body is read once by the str
 the bytes that were just signed; the store is asked again only if something is not as usual.
 """
 
+# ruff: noqa: FAST003 - paths are read from the raw request and described by hand (kpnode.api.openapi)
 from __future__ import annotations
 
 import json
@@ -22,7 +23,7 @@ from kpmsg.errors import DraftError, MalformedError, Problem
 from kpnode.api import openapi
 from kpnode.api.answers import JOSE, Answer, Refused, tagged
 from kpnode.api.door import caller_of, needs, not_submitted
-from kpnode.api.openapi import Said, operation
+from kpnode.api.openapi import operation
 from kpnode.api.requests import (
     Page,
     Preferences,
@@ -49,7 +50,9 @@ _ID: Final = r"^[0-9a-f]{64}$"
 class Filter(Page):
     """Which documents to list."""
 
-    partner: Annotated[str | None, Field(max_length=40, description="Authority address, e.g. EU/antwerp.")] = None
+    partner: Annotated[
+        str | None, Field(max_length=40, description="Authority address, e.g. EU/antwerp.")
+    ] = None
     direction: Annotated[Literal["in", "out"] | None, Field(description="`out`: written by us.")] = None
     type: Annotated[str | None, Field(max_length=100, description="Short or whole document type.")] = None
     certificate: Annotated[
@@ -71,7 +74,9 @@ def mount(app: FastAPI, node: Node) -> None:
         body = await body_of(request, BULK_BODY)
         drafts, several = _drafts(body, node)
         try:
-            committed = await node.submit(drafts, caller=caller.name, key=key, digest=sha256(body).hexdigest())
+            committed = await node.submit(
+                drafts, caller=caller.name, key=key, digest=sha256(body).hexdigest()
+            )
         except DraftError as error:
             raise _placed(error, several=several and len(drafts) == 1) from None
         except (ClaimedError, PartnerUnknownError) as error:
@@ -99,13 +104,14 @@ def mount(app: FastAPI, node: Node) -> None:
         )
         if committed.items and usual:
             return [
-                shown.committed(item.verified, author, received=received, minimal=minimal) for item in committed.items
+                shown.committed(item.verified, author, received=received, minimal=minimal)
+                for item in committed.items
             ]
         rows = await node.database.read(lambda c: views.documents_by_id(c, committed.ids))
         return [shown.document(rows[document_id], minimal=minimal) for document_id in committed.ids]
 
     @app.get("/v1/documents", **operation(openapi.LIST_DOCUMENTS, needs(Scope.READ_DOCUMENTS)))
-    async def list_documents(request: Request, query: Annotated[Filter, Query()]) -> Response:
+    async def list_documents(query: Annotated[Filter, Query()]) -> Response:
         place = cursor_of(query.cursor, int)
         rows = await node.database.read(
             lambda c: views.documents(
@@ -121,7 +127,9 @@ def mount(app: FastAPI, node: Node) -> None:
         )
         following = cursor_for(rows[query.limit - 1].seq) if len(rows) > query.limit else None
         parts = [shown.document(row) for row in rows[: query.limit]]
-        return Answer(b'{"documents":[' + b",".join(parts) + b'],"next":' + strictjson.dumps(following) + b"}")
+        return Answer(
+            b'{"documents":[' + b",".join(parts) + b'],"next":' + strictjson.dumps(following) + b"}"
+        )
 
     @app.get("/v1/documents/{id}", **operation(openapi.READ_DOCUMENT, needs(Scope.READ_DOCUMENTS)))
     async def read_document(request: Request) -> Response:
@@ -189,6 +197,8 @@ def _tell_by_the_field(body: bytes, node: Node) -> None:
             documents.compose(draft, source=node.address, id=uuid7(), time=node.clock())
         except DraftError as error:
             at = f"/{index}" if isinstance(value, list) else ""
-            problems += [Problem(p.code, p.text, f"{at}{p.pointer or ''}", p.severity) for p in error.problems]
+            problems += [
+                Problem(p.code, p.text, f"{at}{p.pointer or ''}", p.severity) for p in error.problems
+            ]
     if problems:
         raise DraftError(problems)

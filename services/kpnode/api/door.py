@@ -75,7 +75,9 @@ class Door:
             raise Refused(
                 "scope-missing",
                 f"This API key has not been given the scope {scope}.",
-                headers={"www-authenticate": f'Bearer realm="kpnode", error="insufficient_scope", scope="{scope}"'},
+                headers={
+                    "www-authenticate": f'Bearer realm="kpnode", error="insufficient_scope", scope="{scope}"'
+                },
             )
         self._spend(caller)
         return caller
@@ -147,6 +149,7 @@ class Operation(APIRoute):
             raise TypeError(f"{self.path} does not say who may call it")
         scope = str(security[0][SCHEME][0]) if security else None
         names = frozenset(_query_names(self))
+        # An endpoint that reads the raw request leaves FastAPI nothing to find out for it.
         bare = list(inspect.signature(self.endpoint).parameters) == ["request"]
         endpoint = cast(
             Callable[[Request], Awaitable[Response]],
@@ -187,26 +190,37 @@ def problem_of(error: Exception, label: str) -> Refused:
             errors = [_invalid(one) for one in error.errors()]
             return Refused("request-invalid", "; ".join(str(one["detail"]) for one in errors), errors=errors)
         case HTTPException(status_code=404):
-            return Refused("not-found", "There is no such address. What there is, is listed at /openapi.json.")
+            return Refused(
+                "not-found", "There is no such address. What there is, is listed at /openapi.json."
+            )
         case HTTPException(status_code=405):
             return Refused("method-not-allowed", "This method is not possible at this address.")
         case KeyReusedError():
-            detail = "This Idempotency-Key came before, with another body. Take a new key for a new submission."
+            detail = (
+                "This Idempotency-Key came before, with another body. Take a new key for a new submission."
+            )
             return Refused("idempotency-key-reused", detail)
         case ClaimedError() | PartnerUnknownError():
             return not_submitted(error, "")
         case KeyFileError():
             log.error("signing-unavailable", operation=label, code=error.code)
-            detail = "The signing key cannot be used. Nothing has been signed or stored. An operator has to act."
+            detail = (
+                "The signing key cannot be used. Nothing has been signed or stored. An operator has to act."
+            )
             return Refused("signing-unavailable", detail, headers={"retry-after": RETRY_SECONDS})
         case StoreFullError():
-            return Refused("store-full", "The disk is full. Nothing has been stored. An operator has to make room.")
+            return Refused(
+                "store-full", "The disk is full. Nothing has been stored. An operator has to make room."
+            )
         case StoreError():
             log.warning("store-unavailable", operation=label, error=str(error))
             detail = "The database did not answer. Send the same again later, with the same Idempotency-Key if it has one."
             return Refused("store-unavailable", detail, headers={"retry-after": RETRY_SECONDS})
     log.error("request-failed", operation=label, exc_info=error)
-    return Refused("internal", "Something failed here; the operator finds it in the log. Nothing is known to have changed.")
+    return Refused(
+        "internal",
+        "Something failed here; the operator finds it in the log. Nothing is known to have changed.",
+    )
 
 
 def not_submitted(error: ClaimedError | PartnerUnknownError, at: str) -> Refused:
@@ -217,17 +231,28 @@ def not_submitted(error: ClaimedError | PartnerUnknownError, at: str) -> Refused
         return Refused("partner-unknown", detail, errors=[place])
     kind = error.claim.partition(":")[0]
     if len(error.document_id) == 64:
-        detail = f"This has been said already, by document {error.document_id} ({kind}). It was not said again."
-        link = {"document": error.document_id, "location": f"/v1/documents/{error.document_id}"}
+        detail = (
+            f"This has been said already, by document {error.document_id} ({kind}). It was not said again."
+        )
+        link: dict[str, Any] = {
+            "document": error.document_id,
+            "location": f"/v1/documents/{error.document_id}",
+        }
     else:
         detail, link = f"The same request says this twice ({kind}).", {}
-    return Refused("already-said", detail, errors=[{"code": "already-said", "pointer": at, "detail": detail}], **link)
+    return Refused(
+        "already-said", detail, errors=[{"code": "already-said", "pointer": at, "detail": detail}], **link
+    )
 
 
 def _invalid(error: dict[str, Any]) -> dict[str, Any]:
     kind, *rest = error["loc"]
     name = str(rest[0]) if rest else ""
-    return {"code": "parameter-invalid", kind if kind == "header" else "parameter": name, "detail": f"{name}: {error['msg']}"}
+    return {
+        "code": "parameter-invalid",
+        kind if kind == "header" else "parameter": name,
+        "detail": f"{name}: {error['msg']}",
+    }
 
 
 def _query_names(route: APIRoute) -> list[str]:

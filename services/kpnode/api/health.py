@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -108,13 +108,16 @@ class _Told(Collector):
 
     def collect(self) -> Iterable[Metric]:
         families = {
-            what: CounterMetricFamily(name, text, labels=[label]) for what, (name, text, label) in _COUNTED.items()
+            what: CounterMetricFamily(name, text, labels=[label])
+            for what, (name, text, label) in _COUNTED.items()
         }
         for (what, which), n in sorted(self._node.counts.items()):
             if what in families:
                 families[what].add_metric([which], n)
         yield from families.values()
-        requests = CounterMetricFamily("kpnode_http_requests", "Requests to the API.", labels=["operation", "status"])
+        requests = CounterMetricFamily(
+            "kpnode_http_requests", "Requests to the API.", labels=["operation", "status"]
+        )
         for (label, status), n in sorted(self._door.counts.items()):
             requests.add_metric([label, str(status)], n)
         yield requests
@@ -122,24 +125,48 @@ class _Told(Collector):
             "kpnode_commits", "Write transactions committed.", value=self._node.database.commits
         )
         started = self._node.started_at.timestamp()
-        yield GaugeMetricFamily("kpnode_started_timestamp_seconds", "When the node was started.", value=started)
-        yield GaugeMetricFamily("kpnode_open_incidents", "Incidents that wait for somebody.", value=self._incidents)
+        yield GaugeMetricFamily(
+            "kpnode_started_timestamp_seconds", "When the node was started.", value=started
+        )
+        yield GaugeMetricFamily(
+            "kpnode_open_incidents", "Incidents that wait for somebody.", value=self._incidents
+        )
         yield from self._queues()
 
     def _queues(self) -> Iterable[Metric]:
         now = self._node.clock()
         waiting = sum(row.waiting for row in self._rows)
-        yield GaugeMetricFamily("kpnode_waiting_documents", "Documents of ours without a receipt.", value=waiting)
+        yield GaugeMetricFamily(
+            "kpnode_waiting_documents", "Documents of ours without a receipt.", value=waiting
+        )
         ages = [_age(row, now) for row in self._rows]
-        yield GaugeMetricFamily("kpnode_oldest_seconds", "Age of the oldest of these.", value=max(ages, default=0.0))
+        yield GaugeMetricFamily(
+            "kpnode_oldest_seconds", "Age of the oldest of these.", value=max(ages, default=0.0)
+        )
         if not self._by_partner:
             return
-        each = [
-            ("kpnode_queue_waiting_documents", "Documents without a receipt, by partner.", [r.waiting for r in self._rows]),
+        each: list[tuple[str, str, Sequence[float]]] = [
+            (
+                "kpnode_queue_waiting_documents",
+                "Documents without a receipt, by partner.",
+                [r.waiting for r in self._rows],
+            ),
             ("kpnode_queue_oldest_seconds", "Age of the oldest of these, by partner.", ages),
-            ("kpnode_register_held", "Size of our register of the partner's documents.", [r.held for r in self._rows]),
-            ("kpnode_register_known", "Size of the partner's register of ours, as signed.", [r.known for r in self._rows]),
-            ("kpnode_partner_sending", "1 if documents may leave for the partner.", [self._sending(r) for r in self._rows]),
+            (
+                "kpnode_register_held",
+                "Size of our register of the partner's documents.",
+                [r.held for r in self._rows],
+            ),
+            (
+                "kpnode_register_known",
+                "Size of the partner's register of ours, as signed.",
+                [r.known for r in self._rows],
+            ),
+            (
+                "kpnode_partner_sending",
+                "1 if documents may leave for the partner.",
+                [self._sending(r) for r in self._rows],
+            ),
         ]
         for name, text, values in each:
             family = GaugeMetricFamily(name, text, labels=["partner"])

@@ -1,5 +1,6 @@
 """Incidents, which wait for people, and the feed of events, which programs follow: as pages, or live (SSE)."""
 
+# ruff: noqa: FAST003 - paths are read from the raw request and described by hand (kpnode.api.openapi)
 from __future__ import annotations
 
 import asyncio
@@ -34,8 +35,12 @@ _MOST: Final = 2**53 - 1
 class Filter(Page):
     """Which incidents to list."""
 
-    state: Annotated[Literal["open", "closed", "all"], Field(description="Open ones if nothing else is said.")] = "open"
-    partner: Annotated[str | None, Field(max_length=40, description="Authority address, e.g. EU/antwerp.")] = None
+    state: Annotated[
+        Literal["open", "closed", "all"], Field(description="Open ones if nothing else is said.")
+    ] = "open"
+    partner: Annotated[
+        str | None, Field(max_length=40, description="Authority address, e.g. EU/antwerp.")
+    ] = None
 
 
 class After(BaseModel):
@@ -63,7 +68,7 @@ def mount(app: FastAPI, node: Node, streams: Streams) -> None:
     """Add the routes about incidents and events."""
 
     @app.get("/v1/incidents", **operation(openapi.LIST_INCIDENTS, needs(Scope.READ_DOCUMENTS)))
-    async def list_incidents(request: Request, query: Annotated[Filter, Query()]) -> Response:
+    async def list_incidents(query: Annotated[Filter, Query()]) -> Response:
         place = cursor_of(query.cursor, int)
         rows = await node.database.read(
             lambda c: incidents.incidents(
@@ -89,7 +94,9 @@ def mount(app: FastAPI, node: Node, streams: Streams) -> None:
     @app.post("/v1/incidents/{id}/close", **operation(openapi.CLOSE, needs(Scope.CLOSE_INCIDENTS)))
     async def close(request: Request) -> Response:
         seq, reason, caller, at = _number(request), await reason_of(request), caller_of(request), node.stamp()
-        closed = await node.database.write(lambda c: incidents.close_incident(c, seq, caller.name, reason, at))
+        closed = await node.database.write(
+            lambda c: incidents.close_incident(c, seq, caller.name, reason, at)
+        )
         row = await node.database.read(lambda c: incidents.incident(c, seq))
         if row is None:
             raise Refused("not-found", "There is no such incident.")

@@ -1,5 +1,6 @@
 """Partners and the delivery queue to each: what waits, why, who must act; and what an operator may do about it."""
 
+# ruff: noqa: FAST003 - paths are read from the raw request and described by hand (kpnode.api.openapi)
 from __future__ import annotations
 
 import re

@@ -96,7 +96,13 @@ def idempotency_key_of(request: Request) -> str:
             "header-invalid",
             "Send one Idempotency-Key of 1 to 128 printable ASCII characters, a new one for each submission. "
             "With it the same request can safely be sent again.",
-            errors=[{"code": "idempotency-key-invalid", "header": "Idempotency-Key", "detail": "missing or unreadable"}],
+            errors=[
+                {
+                    "code": "idempotency-key-invalid",
+                    "header": "Idempotency-Key",
+                    "detail": "missing or unreadable",
+                }
+            ],
         )
     return keys[0]
 

@@ -17,7 +17,8 @@ from kpmsg import strictjson
 from kpmsg.case import Turn
 from kpmsg.schedule import Phase
 from kpmsg.verification import Verified
-from kpnode.node import Node, rfc3339
+from kpnode.author import rfc3339
+from kpnode.node import Node
 from kpnode.peer import Peer
 from kpnode.store.incidents import Incident
 from kpnode.store.views import CertificateRow, DocumentRow, EventRow, QueueRow
@@ -27,7 +28,9 @@ _RECEIVED: Final[dict[str, Any]] = {
     "who_must_act": "nobody",
     "sentence": "The partner has signed a receipt for it.",
 }
-_HELD: Final = _RECEIVED | {"sentence": "It came from the partner, and is held here under a receipt that we signed."}
+_HELD: Final = _RECEIVED | {
+    "sentence": "It came from the partner, and is held here under a receipt that we signed."
+}
 
 
 class Shown:
@@ -144,7 +147,11 @@ class Shown:
             "problem": None if peer is None else _problem(peer),
         }
         if peer is None:
-            return shown | {"state": "detached", "who_must_act": "us", "sentence": "The node is not running for this partner."}
+            return shown | {
+                "state": "detached",
+                "who_must_act": "us",
+                "sentence": "The node is not running for this partner.",
+            }
         why = {"who_must_act": "nobody", "sentence": "Nothing waits."}
         if row.waiting or peer.trouble is not None or not peer.sending:
             why = self._why(peer)
@@ -158,7 +165,10 @@ class Shown:
         again = {"next_attempt": self._next_attempt(peer)}
         if peer.trouble is not None:
             outcome = peer.trouble.outcome
-            return again | {"who_must_act": outcome.actor, "sentence": f"{outcome.text} ({peer.trouble.detail})"}
+            return again | {
+                "who_must_act": outcome.actor,
+                "sentence": f"{outcome.text} ({peer.trouble.detail})",
+            }
         if not peer.conversation.ready:
             sentence = (
                 "The partner is asked first what it holds of ours; nothing new is sent before its answer. "

@@ -31,6 +31,12 @@ _UPDATE: Final = (
         changed_at=bindparam("to_changed_at"),
     )
 )
+_KNOWN: Final = select(t.certificate.c.key).where(t.certificate.c.key.in_(bindparam("keys", expanding=True)))
+_FILED: Final = (
+    select(t.document.c.subject, t.document.c.id, t.document.c.raw)
+    .where(t.document.c.subject.in_(bindparam("keys", expanding=True)), t.document.c.withheld.is_(None))
+    .order_by(t.document.c.seq)
+)
 _ANSWER: Final = update(t.document).where(t.document.c.id == bindparam("of")).values(answer=bindparam("reasons"))
 
 
@@ -44,12 +50,7 @@ def filed(connection: Connection, keys: Sequence[str]) -> dict[str, list[Filed]]
     """The documents of certificates, by certificate key; withheld ones have not been said and do not count."""
     found: dict[str, list[Filed]] = {key: [] for key in keys}
     for start in range(0, len(keys), 500):
-        rows = connection.execute(
-            select(t.document.c.subject, t.document.c.id, t.document.c.raw)
-            .where(t.document.c.subject.in_(list(keys[start : start + 500])), t.document.c.withheld.is_(None))
-            .order_by(t.document.c.seq)
-        )
-        for row in rows:
+        for row in connection.execute(_FILED, {"keys": list(keys[start : start + 500])}):
             found[row.subject].append(_read(row.id, row.raw))
     return found
 
@@ -67,15 +68,10 @@ def record_cases(connection: Connection, items: Iterable[Verified], at: str, *, 
             by_key.setdefault(item.document.subject, []).append(item)
     if not by_key:
         return False
-    before = {
-        row.key: row.locked
-        for start in range(0, len(by_key), 500)
-        for row in connection.execute(
-            select(t.certificate.c.key, t.certificate.c.locked).where(
-                t.certificate.c.key.in_(list(by_key)[start : start + 500])
-            )
-        )
-    }
+    keys = list(by_key)
+    before: set[str] = set()
+    for start in range(0, len(keys), 500):
+        before |= set(connection.execute(_KNOWN, {"keys": keys[start : start + 500]}).scalars())
     known = filed(connection, list(before)) if before else {}
     fresh, changed, answers, incidents = [], [], [], []
     for key, arrived in by_key.items():

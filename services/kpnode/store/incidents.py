@@ -47,7 +47,9 @@ def incidents(
     """Newest first, from below `before`; `closed` None for both kinds."""
     query = select(*_COLUMNS).order_by(t.incident.c.seq.desc()).limit(limit)
     if closed is not None:
-        query = query.where(t.incident.c.closed_at.is_not(None) if closed else t.incident.c.closed_at.is_(None))
+        query = query.where(
+            t.incident.c.closed_at.is_not(None) if closed else t.incident.c.closed_at.is_(None)
+        )
     if partner is not None:
         query = query.where(t.incident.c.partner == partner)
     if before is not None:
@@ -71,8 +73,7 @@ def close_incident(connection: Connection, seq: int, by: str, because: str, at: 
     row = update(t.incident).where(t.incident.c.seq == seq, t.incident.c.closed_at.is_(None))
     if not connection.execute(row.values(closed_at=at, closed_by=by, closed_because=because)).rowcount:
         return False
-    about = connection.execute(
-        select(t.incident.c.partner, t.incident.c.document_id, t.incident.c.certificate).where(t.incident.c.seq == seq)
-    ).one()
-    connection.execute(insert(t.event), {"at": at, "kind": "incident-closed", **about._mapping})
+    named = select(t.incident.c.partner, t.incident.c.document_id, t.incident.c.certificate)
+    about = connection.execute(named.where(t.incident.c.seq == seq)).mappings().one()
+    connection.execute(insert(t.event), {"at": at, "kind": "incident-closed", **about})
     return True

@@ -8,25 +8,50 @@ of any of it; a crash after it leaves all of it, and only the saying is lost, wh
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from kpmsg.register import NOTHING, Admit, Believe, Change, Entry, Head, Report, Shorten, TakeBack, Withhold
 from kpmsg.verification import Verified
 from kpnode.store import tables as t
 from kpnode.store.cases import lock, record_cases
 
+# Built once: constructing a statement costs more than running it.
+_PARTNER: Final = select(
+    t.partner.c.held_size, t.partner.c.held_head, t.partner.c.known_size, t.partner.c.known_head
+).where(t.partner.c.address == bindparam("address"))
+_HEADS: Final = {
+    side: update(t.partner)
+    .where(t.partner.c.address == bindparam("of"))
+    .values({f"{side}_size": bindparam("size"), f"{side}_head": bindparam("head")})
+    for side in ("held", "known")
+}
+_OURS: Final = select(t.document.c.id, t.document.c.withheld).where(
+    t.document.c.id.in_(bindparam("ids", expanding=True)),
+    t.document.c.direction == "out",
+    t.document.c.partner == bindparam("partner"),
+)
+_AMONG: Final = select(t.entry.c.document_id).where(
+    t.entry.c.document_id.in_(bindparam("ids", expanding=True)),
+    t.entry.c.partner == bindparam("partner"),
+    t.entry.c.side == bindparam("side"),
+)
+_HEAD_AT: Final = select(t.entry.c.head).where(
+    t.entry.c.partner == bindparam("partner"),
+    t.entry.c.side == bindparam("side"),
+    t.entry.c.position == bindparam("position"),
+)
+_RECEIPT: Final = insert(t.receipt)
 _ENTRY: Final = insert(t.entry)
 _DOCUMENT: Final = insert(t.document)
 _EVENT: Final = insert(t.event)
 _RECEIVED: Final = (
     update(t.document)
     .where(t.document.c.id == bindparam("of"), t.document.c.direction == "out")
-    .values(received_at=bindparam("at"), refused=None)
+    .values(received_at=bindparam("at"), refused=None, withheld=None)
 )
 
 
@@ -63,6 +88,7 @@ class PartnerLedger:
     ) -> None:
         self._connection = connection
         self._set_aside = set_aside
+        self._withheld: set[str] = set()
         self._partner = partner
         self._at = at
         row = connection.execute(_PARTNER, {"address": partner}).one()
@@ -104,10 +130,13 @@ class PartnerLedger:
         return self._among("known", ids)
 
     def ours(self, ids: Collection[str]) -> Collection[str]:
-        query = select(t.document.c.id).where(
-            t.document.c.id.in_(list(ids)), t.document.c.direction == "out", t.document.c.partner == self._partner
-        )
-        return set(self._connection.execute(query).scalars())
+        rows = self._connection.execute(_OURS, {"ids": list(ids), "partner": self._partner})
+        found = {row.id: row.withheld for row in rows}
+        self._withheld = {document_id for document_id, why in found.items() if why is not None}
+        return found.keys()
+
+    def withheld(self, ids: Collection[str]) -> Collection[str]:
+        return self._withheld.intersection(ids)
 
     def claimant(self, claim: str) -> tuple[str, bool] | None:
         row = self._connection.execute(
@@ -124,18 +153,14 @@ class PartnerLedger:
             return end.head
         if not 0 < size < end.size:
             return None
-        query = select(t.entry.c.head).where(
-            t.entry.c.partner == self._partner, t.entry.c.side == side, t.entry.c.position == size
-        )
-        return self._connection.execute(query).scalar()
+        where = {"partner": self._partner, "side": side, "position": size}
+        return self._connection.execute(_HEAD_AT, where).scalar()
 
     def _among(self, side: str, ids: Collection[str]) -> Collection[str]:
         if not ids:
             return ()
-        query = select(t.entry.c.document_id).where(
-            t.entry.c.document_id.in_(list(ids)), t.entry.c.partner == self._partner, t.entry.c.side == side
-        )
-        return set(self._connection.execute(query).scalars())
+        which = {"ids": list(ids), "partner": self._partner, "side": side}
+        return set(self._connection.execute(_AMONG, which).scalars())
 
     # -- what the core decided -------------------------------------------------------------------------------------------
 
@@ -188,7 +213,7 @@ class PartnerLedger:
 
     def _keep_receipt(self, direction: str, first: int, size: int, statement: bytes) -> None:
         self._connection.execute(
-            insert(t.receipt),
+            _RECEIPT,
             {
                 "partner": self._partner,
                 "direction": direction,
@@ -269,16 +294,10 @@ class PartnerLedger:
         )
 
     def _save(self, side: str, head: Head) -> None:
-        values = {f"{side}_size": head.size, f"{side}_head": head.head}
-        self._connection.execute(update(t.partner).where(t.partner.c.address == self._partner).values(**values))
+        self._connection.execute(_HEADS[side], {"of": self._partner, "size": head.size, "head": head.head})
 
     def _events(self, kind: str, documents: Sequence[tuple[str | None, str | None]]) -> None:
         record_events(self._connection, kind, self._at, self._partner, documents)
-
-
-_PARTNER: Final = select(
-    t.partner.c.held_size, t.partner.c.held_head, t.partner.c.known_size, t.partner.c.known_head
-).where(t.partner.c.address == bindparam("address"))
 
 
 def record_events(
@@ -358,49 +377,6 @@ def raws(connection: Connection, ids: Sequence[str]) -> dict[str, bytes]:
         rows = connection.execute(select(t.document.c.id, t.document.c.raw).where(t.document.c.id.in_(some)))
         found.update((row.id, row.raw) for row in rows)
     return found
-
-
-def quarantine(
-    connection: Connection, partner: str, at: str, refused: Sequence[tuple[bytes, str, str]], *, most: int = 1000
-) -> None:
-    """Keep bytes that failed verification (bytes, code, text), at most 64 KiB of each and `most` for a partner (R9)."""
-    connection.execute(
-        insert(t.quarantine),
-        [
-            {
-                "at": at,
-                "partner": partner,
-                "digest": hashlib.sha256(raw).hexdigest(),
-                "code": code,
-                "text": text,
-                "size": len(raw),
-                "raw": raw[:65536],
-            }
-            for raw, code, text in refused
-        ],
-    )
-    kept = select(t.quarantine.c.seq).where(t.quarantine.c.partner == partner)
-    oldest = connection.execute(kept.order_by(t.quarantine.c.seq.desc()).offset(most).limit(1)).scalar()
-    if oldest is not None:
-        connection.execute(delete(t.quarantine).where(t.quarantine.c.partner == partner, t.quarantine.c.seq <= oldest))
-
-
-def refuse(connection: Connection, partner: str, document_id: str, text: str, at: str) -> bool:
-    """Record that the partner's node could not accept a document of ours; false if it is none of ours, or received."""
-    changed = connection.execute(
-        update(t.document)
-        .where(
-            t.document.c.id == document_id,
-            t.document.c.partner == partner,
-            t.document.c.direction == "out",
-            t.document.c.received_at.is_(None),
-            func.coalesce(t.document.c.refused, "") != text,
-        )
-        .values(refused=text)
-    )
-    if changed.rowcount:
-        record_events(connection, "refused", at, partner, [(document_id, None)])
-    return bool(changed.rowcount)
 
 
 def _slices(ids: Sequence[str], size: int = 500) -> Iterable[list[str]]:

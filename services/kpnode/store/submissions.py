@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Connection, insert, select, tuple_, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from kpnode.store import tables as t
 from kpnode.store.cases import record_cases
@@ -69,14 +69,23 @@ class ClaimedError(SubmissionError):
         self.index = index
 
 
-_DOCUMENT_OF_CLAIM: Final = select(t.claim.c.claim, t.claim.c.document_id)
+# Built once: constructing a statement costs more than running it.
+_CLAIMS: Final = select(t.claim.c.claim, t.claim.c.document_id).where(
+    t.claim.c.claim.in_(bindparam("claims", expanding=True))
+)
+_KEYS: Final = select(t.idempotency).where(
+    t.idempotency.c.caller == bindparam("caller"), t.idempotency.c.key.in_(bindparam("keys", expanding=True))
+)
+_PARTNERS: Final = select(t.partner.c.address).where(t.partner.c.removed_at.is_(None))
+_INSERT_CLAIM: Final = insert(t.claim)
+_INSERT_KEY: Final = insert(t.idempotency)
 
 
 def submit(connection: Connection, submissions: list[Submission]) -> Sequence[Committed | SubmissionError]:
     """Commit what can be committed (a `Handler` of the database). Errors come back in place of results."""
     replays = _replays(connection, [(s.caller, s.key) for s in submissions if s.key is not None])
     claims = _claims(connection, [i.claim for s in submissions for i in s.items if i.claim is not None])
-    partners = set(connection.execute(select(t.partner.c.address).where(t.partner.c.removed_at.is_(None))).scalars())
+    partners = set(connection.execute(_PARTNERS).scalars())
     outcomes: list[Committed | SubmissionError] = []
     accepted: list[Submission] = []
     for submission in submissions:
@@ -122,19 +131,21 @@ def _obstacle(submission: Submission, claims: dict[str, str], partners: set[str]
     return None
 
 
-def _replays(connection: Connection, keys: Sequence[tuple[str, str | None]]) -> dict[tuple[str, str], tuple[str, Committed]]:
-    if not keys:
-        return {}
-    rows = connection.execute(
-        select(t.idempotency).where(tuple_(t.idempotency.c.caller, t.idempotency.c.key).in_(list(keys)))
-    )
-    return {(r.caller, r.key): (r.digest, Committed(tuple(r.documents.split(",")), replayed=True)) for r in rows}
+def _replays(connection: Connection, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], tuple[str, Committed]]:
+    by_caller: dict[str, list[str]] = {}
+    for caller, key in keys:
+        by_caller.setdefault(caller, []).append(key)
+    found: dict[tuple[str, str], tuple[str, Committed]] = {}
+    for caller, some in by_caller.items():  # not a list of pairs: SQLite would scan the table for it
+        for r in connection.execute(_KEYS, {"caller": caller, "keys": some}):
+            found[r.caller, r.key] = (r.digest, Committed(tuple(r.documents.split(",")), replayed=True))
+    return found
 
 
 def _claims(connection: Connection, claims: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for start in range(0, len(claims), 500):
-        rows = connection.execute(_DOCUMENT_OF_CLAIM.where(t.claim.c.claim.in_(list(claims[start : start + 500]))))
+        rows = connection.execute(_CLAIMS, {"claims": list(claims[start : start + 500])})
         found.update((row.claim, row.document_id) for row in rows)
     return found
 
@@ -154,7 +165,7 @@ def _record(connection: Connection, submissions: Sequence[Submission]) -> None:
         {"claim": i.claim, "document_id": i.id} for s in submissions for i in s.items if i.claim is not None
     ]
     if claims:
-        connection.execute(insert(t.claim), claims)
+        connection.execute(_INSERT_CLAIM, claims)
     keys = [
         {
             "caller": s.caller,
@@ -167,7 +178,7 @@ def _record(connection: Connection, submissions: Sequence[Submission]) -> None:
         if s.key is not None
     ]
     if keys:
-        connection.execute(insert(t.idempotency), keys)
+        connection.execute(_INSERT_KEY, keys)
     for submission in submissions:
         if submission.answers is not None:
             done = update(t.document).where(t.document.c.id == submission.answers)

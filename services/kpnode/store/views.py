@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, or_, select, true
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, and_, func, or_, select, true
 
 from kpmsg import jws
 from kpmsg.documents import certificate_key
@@ -178,7 +178,11 @@ def certificates(
     limit: int,
 ) -> list[CertificateRow]:
     """Certificates that fit, last changed first, from below `before` (time of change, key)."""
-    query = select(t.certificate).order_by(t.certificate.c.changed_at.desc(), t.certificate.c.key.desc()).limit(limit)
+    query = (
+        select(t.certificate)
+        .order_by(t.certificate.c.changed_at.desc(), t.certificate.c.key.desc())
+        .limit(limit)
+    )
     if state is not None:
         query = query.where(t.certificate.c.state == state)
     if partner is not None:
@@ -191,24 +195,27 @@ def certificates(
                 and_(t.certificate.c.changed_at == at, t.certificate.c.key < key),
             )
         )
-    return [_certificate(row) for row in connection.execute(query)]
+    return [_certificate(row) for row in connection.execute(query).mappings()]
 
 
 def certificate(connection: Connection, number: str) -> CertificateRow | None:
     """One certificate by its number, however it is written."""
     query = select(t.certificate).where(t.certificate.c.key == certificate_key(number))
-    row = connection.execute(query).first()
+    row = connection.execute(query).mappings().first()
     return None if row is None else _certificate(row)
 
 
-def _certificate(row: Row[Any]) -> CertificateRow:
-    values = dict(row._mapping)
-    return CertificateRow(**values | {"case": json.loads(values["case"])})
+def _certificate(row: RowMapping) -> CertificateRow:
+    return CertificateRow(
+        **{str(name): value for name, value in row.items()} | {"case": json.loads(row["case"])}
+    )
 
 
 def queues(connection: Connection, address: str | None = None) -> list[QueueRow]:
     """The partners (or one of them) with what waits for each, by address."""
-    query: Select[Any] = select(t.partner).where(t.partner.c.removed_at.is_(None)).order_by(t.partner.c.address)
+    query: Select[Any] = (
+        select(t.partner).where(t.partner.c.removed_at.is_(None)).order_by(t.partner.c.address)
+    )
     if address is not None:
         query = query.where(t.partner.c.address == address)
     counted = select(t.document.c.partner, func.count(), func.min(t.document.c.seq)).where(_WAITING)

@@ -1,0 +1,338 @@
+"""An authority's own program talks to its node: submit drafts, follow documents, read certificates, queues and events.
+
+`NodeClient` is synchronous and small. It decides how a request is repeated and what a failure is called; it refuses to know
+documents (the node checks drafts, and `kpmsg.documents` does so offline), configuration, and time: who waits between
+attempts is an argument, `sleep`, in a program simply `time.sleep`.
+
+A submission goes out under an idempotency key, by default the digest of its body. So it is repeated here, and may be repeated by whoever
+calls, as often as it takes: the node does it once. The other side of that default: exactly the same content is the
+same submission for ever. To say the same thing once more on purpose, bring a key of your own.
+
+Every failure is a `kpmsg.errors.ClientError`: with the node's own code, sentence, pointer and HTTP status if it answered with a
+problem (RFC 9457), else with one of
+
+=====================  ============================================================================================
+``node-unreachable``   no answer after all attempts; a submission *may* have arrived: send it again, unchanged
+``node-unavailable``   an answer that says "later" without saying why, as proxies in front of a node give them
+``answer-unreadable``  an answer that no node gives: is the URL right?
+=====================  ============================================================================================
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import ssl
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from types import TracebackType
+from typing import Any, Final, Self
+from urllib.parse import quote, urlsplit
+
+import httpx
+
+from kpmsg import strictjson
+from kpmsg.documents import certificate_key
+from kpmsg.errors import ClientError, Problem
+
+Json = dict[str, Any]
+
+PAUSES: Final = (0.5, 1.0, 2.0, 4.0)
+"""Seconds between the attempts of one request; the node may ask for more."""
+
+LONGEST_PAUSE: Final = 60.0
+"""Who is asked to come again later than this is told at once instead."""
+
+PATIENCE: Final = 20.0
+"""Seconds for an answer, on top of the seconds that the node was asked to wait."""
+
+_LATER: Final = frozenset({429, 502, 503, 504})
+_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+_API_KEY: Final = re.compile(r"\Akp_[0-9a-f]{16}_[0-9a-f]{64}\Z")
+_IDEMPOTENCY_KEY: Final = re.compile(r"\A[\x21-\x7e]([\x20-\x7e]{0,126}[\x21-\x7e])?\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """What became of one submission: its documents as the node shows them, in the order of the drafts.
+
+    They are durable at the node and will be sent until the partner has signed for them. `replayed`: the same submission
+    had come before, and this is where its documents are now.
+    """
+
+    documents: tuple[Json, ...]
+    replayed: bool
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The document ids."""
+        return tuple(document["id"] for document in self.documents)
+
+    @property
+    def received(self) -> bool:
+        """Whether the partners' signed receipts cover all of it."""
+        return all(document["delivery"]["state"] == "received" for document in self.documents)
+
+
+class NodeClient:
+    """One node's API, with one API key. A context manager; may be used by several threads.
+
+    `url` is the node's address without a path, `api_key` the text ``kp_...`` that the operator gave out. `tls`: an SSL context for a
+    private certificate authority (`ssl.create_default_context(cafile=...)`). The key is sent in clear over plain http, which is
+    refused except to this very machine, unless `insecure_plaintext` says that the network in between is our own. `transport` is
+    httpx's seam, for tests. Proxy settings and `.netrc` of the environment are not looked at, and redirects not followed.
+
+    Raises ValueError for arguments that can never work; no message repeats the key.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        api_key: str,
+        *,
+        sleep: Callable[[float], object],
+        tls: ssl.SSLContext | None = None,
+        insecure_plaintext: bool = False,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query:
+            raise ValueError("the URL of a node is written like https://node.example:8443")
+        if parts.scheme == "http" and parts.hostname not in _LOOPBACK and not insecure_plaintext:
+            raise ValueError(
+                f"plain http to {parts.hostname} would show the API key to everybody in between; use https"
+            )
+        if not _API_KEY.match(api_key):
+            raise ValueError("this is not an API key: those begin with kp_ and have 84 characters")
+        self._url = url.rstrip("/")
+        self._sleep = sleep
+        self._http = httpx.Client(
+            headers={"authorization": f"Bearer {api_key}", "accept": "application/json"},
+            verify=tls if tls is not None else True,
+            trust_env=False,
+            transport=transport,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back the connections."""
+        self._http.close()
+
+    def __repr__(self) -> str:
+        return f"NodeClient({self._url!r})"
+
+    # -- documents -------------------------------------------------------------------------------------------------------
+
+    def submit(
+        self,
+        drafts: Mapping[str, Any] | Sequence[Mapping[str, Any]] | bytes,
+        *,
+        idempotency_key: str | None = None,
+        wait: int = 0,
+    ) -> Submitted:
+        """Hand over one draft, or several that are taken all or none; return when the node has made them durable.
+
+        `drafts` may be JSON text as it is (bytes). `wait`: come back only when the partners have signed receipts, or after
+        so many seconds (the node allows 60), whichever is first; nothing depends on it. Raises ClientError; with
+        ``document-invalid`` it has every broken rule in `problems`, with pointers into the draft (or the list).
+        """
+        body = drafts if isinstance(drafts, bytes) else strictjson.dumps(drafts)
+        key = idempotency_key_of(body) if idempotency_key is None else idempotency_key
+        if not _IDEMPOTENCY_KEY.match(key):
+            raise ValueError("an idempotency key has 1 to 128 printable ASCII characters")
+        headers = {"idempotency-key": key, "content-type": "application/json"}
+        if wait > 0:
+            headers["prefer"] = f"wait={wait}"
+        response = self._ask("POST", "/v1/documents", content=body, headers=headers, wait=wait)
+        answer = _object(response)
+        shown = _list(response, answer, "documents") if "documents" in answer else [answer]
+        if not all(isinstance(one.get("id"), str) and "state" in one.get("delivery", ()) for one in shown):
+            raise _unreadable(response)
+        return Submitted(tuple(shown), response.headers.get("idempotency-replayed") == "true")
+
+    def document(self, document_id: str) -> Json:
+        """One document, with where it is."""
+        return _object(self._ask("GET", f"/v1/documents/{quote(document_id, safe='')}"))
+
+    def signed(self, document_id: str) -> bytes:
+        """The document exactly as it was signed: what `kpmsg verify` and any auditor can check."""
+        return self._ask("GET", f"/v1/documents/{quote(document_id, safe='')}/signed", accept="*/*").content
+
+    def receipt(self, document_id: str) -> bytes:
+        """The signed receipt that covers the document. ClientError ``not-found`` while there is none."""
+        return self._ask("GET", f"/v1/documents/{quote(document_id, safe='')}/receipt", accept="*/*").content
+
+    def documents(
+        self,
+        *,
+        partner: str | None = None,
+        direction: str | None = None,
+        type: str | None = None,  # noqa: A002 - the API's name
+        certificate: str | None = None,
+        delivery: str | None = None,
+    ) -> Iterator[Json]:
+        """Every document that fits, newest first; pages are fetched as they are needed.
+
+        `direction` is ``in`` or ``out``, `delivery` ``waiting``, ``received`` or ``withheld``.
+        """
+        asked = {
+            "partner": partner,
+            "direction": direction,
+            "type": type,
+            "certificate": certificate,
+            "delivery": delivery,
+        }
+        fixed = {name: value for name, value in asked.items() if value is not None}
+        cursor: str | None = None
+        while True:
+            params = fixed | {"limit": "200"} | ({} if cursor is None else {"cursor": cursor})
+            response = self._ask("GET", "/v1/documents", params=params)
+            page = _object(response)
+            yield from _list(response, page, "documents")
+            following = page.get("next")
+            if following is None:
+                return
+            if not isinstance(following, str) or following == cursor:
+                raise _unreadable(response)
+            cursor = following
+
+    # -- everything else -------------------------------------------------------------------------------------------------
+
+    def certificate(self, number: str) -> Json:
+        """Where a certificate stands between the two authorities, with its documents. Any spelling of its number will do."""
+        return _object(self._ask("GET", f"/v1/certificates/{quote(certificate_key(number), safe='')}"))
+
+    def queue(self, partner: str) -> Json:
+        """What waits for a partner (``AE``, ``EU/antwerp``), why, when it is tried again and who must act."""
+        return _object(self._ask("GET", f"/v1/partners/{quote(partner, safe='/')}/queue"))
+
+    def queues(self) -> list[Json]:
+        """The same for every partner."""
+        response = self._ask("GET", "/v1/queues")
+        return _list(response, _object(response), "queues")
+
+    def events(self, after: int = 0) -> Iterator[Json]:
+        """Everything that happened after event number `after`, oldest first, up to now.
+
+        Keep the ``id`` of the last one that you have dealt with, and go on from there next time.
+        """
+        while True:
+            response = self._ask("GET", "/v1/events", params={"after": str(after), "limit": "200"})
+            page = _object(response)
+            found = _list(response, page, "events")
+            if not found:
+                return
+            yield from found
+            following = page.get("next")
+            if not isinstance(following, int) or following <= after:
+                raise _unreadable(response)
+            after = following
+
+    # -- one request, with all its attempts ----------------------------------------------------------------------------------
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        accept: str | None = None,
+        wait: int = 0,
+    ) -> httpx.Response:
+        """The answer, if it is a success. Safe to repeat: it only reads, or has an idempotency key."""
+        request = self._http.build_request(
+            method,
+            self._url + path,
+            params=params,
+            content=content,
+            headers={**(headers or {}), **({"accept": accept} if accept else {})},
+            timeout=httpx.Timeout(PATIENCE, read=PATIENCE + wait),
+        )
+        pauses = iter(PAUSES)
+        while True:
+            asked = 0.0
+            try:
+                response = self._http.send(request)
+            except httpx.TransportError as error:
+                reason = str(error) or type(error).__name__
+                failure = ClientError("node-unreachable", f"no answer from {self._url}: {reason}")
+            else:
+                if response.is_success:
+                    return response
+                failure = _failure(response)
+                if response.status_code not in _LATER:
+                    raise failure
+                asked = _retry_after(response)
+            pause = next(pauses, None)
+            if pause is None or asked > LONGEST_PAUSE:
+                raise failure
+            self._sleep(max(pause, asked))
+
+
+def idempotency_key_of(body: bytes) -> str:
+    """The key under which a body is submitted if its sender brings none: the same for the same bytes, for ever."""
+    return f"sha256-{sha256(body).hexdigest()}"
+
+
+def _retry_after(response: httpx.Response) -> float:
+    """Seconds (RFC 9110, 10.2.3). A date there would need a clock; no node sends one, and our own pauses do."""
+    value = response.headers.get("retry-after", "")
+    return float(value) if re.fullmatch(r"[0-9]{1,9}", value) else 0.0
+
+
+def _failure(response: httpx.Response) -> ClientError:
+    """What the node (or something in front of it) says has gone wrong."""
+    status = response.status_code
+    try:
+        problem = _object(response)
+    except ClientError:
+        problem = {}
+    code, detail = problem.get("code"), problem.get("detail")
+    if not isinstance(code, str) or not isinstance(detail, str):
+        if status in _LATER:
+            return ClientError("node-unavailable", f"status {status}: try again later", status=status)
+        return _unreadable(response)
+    listed = problem.get("errors")
+    problems = tuple(
+        Problem(
+            str(one.get("code", code)),
+            str(one.get("detail", detail)),
+            None if one.get("pointer") is None else str(one["pointer"]),
+        )
+        for one in (listed if isinstance(listed, list) else ())
+        if isinstance(one, dict)
+    )
+    pointer = problems[0].pointer if problems else None
+    return ClientError(code, detail, pointer, status=status, problems=problems)
+
+
+def _unreadable(response: httpx.Response) -> ClientError:
+    text = f"status {response.status_code} with an answer that no node gives; is the URL right?"
+    return ClientError("answer-unreadable", text, status=response.status_code)
+
+
+def _object(response: httpx.Response) -> Json:
+    try:
+        value = json.loads(response.content)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise _unreadable(response)
+    return value
+
+
+def _list(response: httpx.Response, members: Json, name: str) -> list[Json]:
+    value = members.get(name)
+    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+        raise _unreadable(response)
+    return value

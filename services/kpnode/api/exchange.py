@@ -1,0 +1,58 @@
+"""The direct HTTPS transport's way in: `POST /exchange/{sender}`, mounted only where it is configured.
+
+Who sends is proved by the signature in the request (kpnode.transports.https), never by the path, an API key or an address. What
+the frames say is for the node.
+"""
+
+# ruff: noqa: FAST003 - paths are read from the raw request and described by hand (kpnode.api.openapi)
+from __future__ import annotations
+
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
+
+from kpmsg.errors import MalformedError, MisaddressedError, RefusedError
+from kpnode.api import openapi
+from kpnode.api.answers import Answer, Refused
+from kpnode.api.door import public
+from kpnode.api.openapi import operation
+from kpnode.api.requests import body_of
+from kpnode.node import Node
+from kpnode.transports.https import CONTENT_TYPE, HEADER, MAX_BODY_BYTES, authenticate, join, split
+
+
+def mount(app: FastAPI, node: Node) -> None:
+    """Add the route between nodes."""
+
+    @app.post("/exchange/{sender:path}", include_in_schema=False, **operation(openapi.EXCHANGE, public()))
+    async def exchange_frames(request: Request) -> Response:
+        body = await body_of(request, MAX_BODY_BYTES, CONTENT_TYPE)
+        try:
+            partner = authenticate(
+                request.headers.get(HEADER),
+                body,
+                sender=str(request.path_params["sender"]),
+                own=node.address,
+                records={address: peer.records for address, peer in node.peers.items()},
+                now=node.clock(),
+            )
+            replies = await node.receive(partner, split(body))
+        except MisaddressedError as error:
+            if error.code == "address-unknown":
+                raise Refused("not-found", "There is no exchange for this sender here.") from None
+            raise _unproved(error) from None
+        except MalformedError as error:
+            if error.code == "frame-size":
+                raise Refused("body-size", "A frame is too large.") from None
+            raise _unproved(error) from None
+        except RefusedError as error:
+            raise _unproved(error) from None
+        return Answer(join(replies), media_type=CONTENT_TYPE)
+
+
+def _unproved(error: RefusedError) -> Refused:
+    return Refused(
+        "sender-unproved",
+        "The request does not prove its sender.",
+        errors=[{"code": error.code, "detail": "refused"}],
+    )

@@ -1,0 +1,319 @@
+"""JSON Schemas of what the API shows and takes, and full examples of every document type.
+
+Documents' own schemas come from the models that check them; resources are described here, beside each other, so that a reader
+sees what belongs to the API and what to the protocol.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from functools import cache
+from typing import Any, Final
+
+from kpmsg import documents
+from kpmsg.case import State
+from kpmsg.documents import TYPES, Rejection, form_of
+from kpnode.sample import Trade, confirmation
+
+ID: Final = r"^[0-9a-f]{64}$"
+ADDRESS: Final = r"^[A-Z]{2}(/[a-z0-9][a-z0-9-]{0,31})?$"
+
+TAGS: Final = {
+    "Documents": "Signed documents: submit, read, and fetch as they were signed.",
+    "Certificates": "Where each certificate stands between the two authorities.",
+    "Partners": "Partner authorities and the delivery queue to each.",
+    "Incidents": "What people have to look at.",
+    "Events": "What happened, to follow.",
+    "Operation": "For machines that watch machines.",
+    "Exchange": "Between nodes.",
+}
+
+
+def _ref(name: str) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _array(of: dict[str, Any], text: str = "") -> dict[str, Any]:
+    return {"type": "array", "items": of} | ({"description": text} if text else {})
+
+
+def _object(
+    required: dict[str, Any], optional: dict[str, Any] | None = None, text: str = ""
+) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "type": "object",
+        "properties": required | (optional or {}),
+        "required": list(required),
+    }
+    return described | ({"description": text} if text else {})
+
+
+def _maybe(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def _text(text: str = "") -> dict[str, Any]:
+    return {"type": "string"} | ({"description": text} if text else {})
+
+
+def _one_of(*values: str, text: str = "") -> dict[str, Any]:
+    return {"type": "string", "enum": list(values)} | ({"description": text} if text else {})
+
+
+_COUNT: Final[dict[str, Any]] = {"type": "integer", "minimum": 0}
+_TIME: Final[dict[str, Any]] = {"type": "string", "format": "date-time"}
+_ADDRESS: Final[dict[str, Any]] = {"type": "string", "pattern": ADDRESS}
+_ID: Final[dict[str, Any]] = {"type": "string", "pattern": ID}
+_WHO: Final = _one_of("nobody", "us", "partner", text="Who must act.")
+_NEXT: Final = _maybe(_text("Cursor of the next page; null at the end."))
+
+_DELIVERY: Final = _object(
+    {
+        "state": _one_of("queued", "handed-over", "received", "withheld", "refused"),
+        "who_must_act": _WHO,
+        "sentence": _text("The same for the person on duty."),
+    },
+    {
+        "attempts": _COUNT,
+        "problem": _text("Why the last attempt failed."),
+        "next_attempt": _maybe(_TIME),
+        "received_at": _TIME,
+    },
+    "Where a document is on its way. `handed-over` is what a broker said; only `received` rests on the partner's signature.",
+)
+_DOCUMENT: Final = _object(
+    {
+        "id": _ID,
+        "type": _text(),
+        "direction": _one_of("in", "out"),
+        "partner": _ADDRESS,
+        "certificate": _maybe(_text("Canonical certificate number.")),
+        "created_at": _TIME,
+        "author": _maybe(_text("Name of the API key that submitted it.")),
+        "delivery": _ref("Delivery"),
+        "links": _object({"self": _text(), "signed": _text(), "receipt": _text()}),
+    },
+    {
+        "document": {
+            "type": "object",
+            "description": "What was signed; left out with `Prefer: return=minimal`.",
+        }
+    },
+)
+_CERTIFICATE: Final[dict[str, Any]] = {
+    "key": _text("The number without separators, in capitals."),
+    "number": _text("The number as printed."),
+    "issuer": _text(),
+    "partner": _ADDRESS,
+    "exporter": _maybe(_ADDRESS),
+    "importer": _maybe(_ADDRESS),
+    "state": _one_of(*State),
+    "turn": _one_of("exporter", "importer", "both", "nobody"),
+    "meaning": _text("The state in a sentence."),
+    "notifications": _array(_ID),
+    "confirmations": _array(_ID),
+    "rejected": _array(_ID),
+    "differences": _array(_ref("Difference"), "What was found other than notified."),
+    "locked": _maybe(_text("Why software no longer touches it.")),
+    "first_at": _TIME,
+    "changed_at": _TIME,
+}
+_PAUSED: Final = _maybe(_object({"at": _TIME, "reason": _text()}))
+_PARTNER: Final = _object(
+    {
+        "address": _ADDRESS,
+        "name": _text(),
+        "transport": _text(),
+        "added_at": _TIME,
+        "paused": _PAUSED,
+        "key_record": _maybe(
+            _object(
+                {
+                    "version": {"type": "integer", "minimum": 1},
+                    "fingerprint": _text("Compare it by another way."),
+                    "authority": _text(),
+                    "roles": _array(_text()),
+                }
+            )
+        ),
+    }
+)
+_QUEUE: Final = _object(
+    {
+        "partner": _ADDRESS,
+        "state": _one_of("sending", "troubled", "asking", "paused", "detached"),
+        "waiting": _COUNT
+        | {"description": "Documents of ours that no receipt covers, those handed over included."},
+        "handed_over": _COUNT | {"description": "Of these, how many have left us."},
+        "received": _COUNT | {"description": "Documents of ours in the partner's register, as signed."},
+        "oldest": _maybe(_object({"id": _ID, "created_at": _TIME, "age_seconds": _COUNT})),
+        "problem": _maybe(
+            _object(
+                {
+                    "class": _text(),
+                    "fault": _one_of("none", "ours", "partner", "network"),
+                    "at": _TIME,
+                    "sentence": _text(),
+                    "detail": _text(),
+                }
+            )
+        ),
+        "who_must_act": _WHO,
+        "sentence": _text("Why something waits, for the person on duty."),
+        "paused": _PAUSED,
+        "overridden": _maybe(_text("The reason for sending without the partner's first answer.")),
+        "heard_at": _maybe(_TIME),
+        "registers": _object({"held": _COUNT, "known": _COUNT}),
+    },
+    {"next_attempt": _maybe(_TIME)},
+)
+_INCIDENT: Final = _object(
+    {
+        "id": {"type": "integer"},
+        "at": _TIME,
+        "kind": _text(),
+        "partner": _maybe(_ADDRESS),
+        "document": _maybe(_ID),
+        "certificate": _maybe(_text()),
+        "text": _text(),
+        "statement": _maybe(_text("Where to download the signed statement that shows it.")),
+        "closed": _maybe(_object({"at": _TIME, "by": _text(), "because": _text()})),
+    }
+)
+_EVENT: Final = _object(
+    {
+        "id": {"type": "integer"},
+        "at": _TIME,
+        "kind": _text("E.g. submitted, received, admitted, taken-back, withheld, refused, incident."),
+        "partner": _maybe(_ADDRESS),
+        "document": _maybe(_ID),
+        "certificate": _maybe(_text()),
+    }
+)
+_PROBLEM: Final = _object(
+    {
+        "type": {"type": "string", "pattern": r"^urn:kp:problem:[a-z-]+$"},
+        "title": _text(),
+        "status": {"type": "integer"},
+        "code": _text("For programs; never renamed."),
+        "detail": _text("For people."),
+    },
+    {
+        "errors": _array(
+            _object(
+                {"code": _text(), "detail": _text()},
+                {"pointer": _text("RFC 6901, into the body."), "parameter": _text(), "header": _text()},
+            )
+        ),
+        "document": _ID | {"description": "With `already-said`: the document that says it."},
+        "location": _text(),
+    },
+    "RFC 9457.",
+)
+
+
+@cache
+def all_of_them() -> dict[str, Any]:
+    """Every schema under `components`, by name."""
+    found: dict[str, Any] = {
+        "Delivery": _DELIVERY,
+        "Document": _DOCUMENT,
+        "DocumentPage": _object({"documents": _array(_ref("Document")), "next": _NEXT}),
+        "Submission": {"anyOf": [_ref("Document"), _object({"documents": _array(_ref("Document"))})]},
+        "Difference": _object(
+            {"field": _text(), "notified": _text(), "found": _text(), "beyond_tolerance": {"type": "boolean"}}
+        ),
+        "Certificate": _object(_CERTIFICATE),
+        "CertificatePage": _object({"certificates": _array(_ref("Certificate")), "next": _NEXT}),
+        "CertificateWithDocuments": _object(_CERTIFICATE | {"documents": _array(_ref("Document"))}),
+        "Partner": _PARTNER,
+        "PartnerList": _object({"partners": _array(_ref("Partner"))}),
+        "Queue": _QUEUE,
+        "QueueList": _object({"queues": _array(_ref("Queue"))}),
+        "Incident": _INCIDENT,
+        "IncidentPage": _object({"incidents": _array(_ref("Incident")), "next": _NEXT}),
+        "Event": _EVENT,
+        "EventPage": _object({"events": _array(_ref("Event")), "next": {"type": "integer"}}),
+        "Readiness": _object(
+            {
+                "status": _one_of("ready", "not-ready"),
+                "checks": {"type": "object", "additionalProperties": {"type": "boolean"}},
+            }
+        ),
+        "Reason": _object({"reason": {"type": "string", "minLength": 1, "maxLength": 500, "pattern": r"\S"}})
+        | {"additionalProperties": False},
+        "Problem": _PROBLEM,
+    }
+    drafts = []
+    for kind, content in TYPES.items():
+        described = form_of(kind).model_json_schema(ref_template="#/components/schemas/{model}")
+        found |= _tidy(described.pop("$defs"))
+        name = f"{content.__name__}Draft"
+        found[name] = _object(
+            {
+                "type": _one_of(content.name, kind),
+                "recipient": _ADDRESS,
+                "data": _tidy(described["properties"]["data"]),
+            },
+            {"subject": _text("The certificate's canonical number; may be left out where the data has it.")},
+        ) | {"additionalProperties": False, "description": (content.__doc__ or "").strip()}
+        drafts.append(_ref(name))
+    found["Draft"] = {"anyOf": drafts}
+    found["Drafts"] = {
+        "anyOf": [
+            _ref("Draft"),
+            _array(_ref("Draft"), "All of them or none.") | {"minItems": 1, "maxItems": 500},
+        ]
+    }
+    return found
+
+
+@cache
+def examples() -> dict[str, Any]:
+    """A full example of every document type, as it would be submitted."""
+    notification = Trade("BW", "AE", on=date(2026, 3, 2), first=42).notification(0)
+    at = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
+    said, _ = documents.compose(notification, source="BW", id="019cadd8-4840-7000-8000-000000000001", time=at)
+    rejection = {
+        "type": Rejection.name,
+        "recipient": "AE",
+        "data": {
+            "refers_to": "0" * 63 + "1",
+            "reasons": [
+                {
+                    "code": "I01",
+                    "severity": "reject",
+                    "pointer": "/data/certificate/number_raw",
+                    "text": "We never issued a certificate with this number. Please treat it as a suspected counterfeit.",
+                }
+            ],
+        },
+    }
+    found = {
+        "export-notification": {
+            "summary": "An exporting authority announces a shipment",
+            "value": notification,
+        },
+        "import-confirmation": {
+            "summary": "The importing authority says what arrived",
+            "value": confirmation(said, "0" * 63 + "1"),
+        },
+        "rejection": {
+            "summary": "A document breaks a rule (the node writes most of these itself)",
+            "value": rejection,
+        },
+    }
+    several = [Trade("BW", "AE", on=date(2026, 3, 2), first=43).notification(n) for n in range(2)]
+    return found | {"several": {"summary": "Several documents together", "value": several}}
+
+
+def _tidy(node: Any) -> Any:
+    """Without the titles that pydantic makes from field names, and without `null` as a default."""
+    if isinstance(node, dict):
+        return {
+            name: _tidy(value)
+            for name, value in node.items()
+            if not (name == "title" and isinstance(value, str))
+            and not (name == "default" and value in (None, []))
+        }
+    return [_tidy(value) for value in node] if isinstance(node, list) else node

@@ -1,0 +1,104 @@
+"""The OpenAPI document against the application: what it promises is so, whatever is thrown at it.
+
+schemathesis makes requests from the schema, valid and invalid ones, and compares every answer with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+from starlette.types import ASGIApp, Message, Receive, Send
+from starlette.types import Scope as ASGIScope
+
+from kpnode.store.callers import Scope
+from tests.api import Office, office
+
+# A document may have the right form and yet break a rule of the trade: that is for 422, which schemathesis does not expect.
+RULES = [positive_data_acceptance]
+
+
+class Bridge:
+    """The application as seen from another thread: requests run on the loop of the node, which knows no other."""
+
+    def __init__(self, app: ASGIApp, loop: asyncio.AbstractEventLoop) -> None:
+        self._app = app
+        self._loop = loop
+
+    async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            for answer in ("lifespan.startup.complete", "lifespan.shutdown.complete"):
+                await receive()
+                await send({"type": answer})
+            return
+        body = b""
+        while (message := await receive())["type"] == "http.request":
+            body += message.get("body", b"")
+            if not message.get("more_body"):
+                break
+        running = asyncio.run_coroutine_threadsafe(self._run(scope, body), self._loop)
+        for answer in await asyncio.wrap_future(running):
+            await send(answer)
+
+    async def _run(self, scope: ASGIScope, body: bytes) -> list[Message]:
+        answers: list[Message] = []
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def send(message: Message) -> None:
+            answers.append(message)
+
+        await self._app(scope, receive, send)
+        return answers
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Bridge, str]]:
+    """An office on a thread of its own, with a key for everything."""
+    folder = tmp_path_factory.mktemp("schema")
+    loop = asyncio.new_event_loop()
+    opened: dict[str, Any] = {}
+    up, down = threading.Event(), asyncio.Event()
+
+    async def live() -> None:
+        pair = [(address, f"sqlite:///{folder / address}.db") for address in ("BW", "AE")]
+        async with office(*pair, requests_per_minute=None) as there:
+            opened["app"], opened["key"] = there.app, await there.key(*Scope)
+            up.set()
+            await down.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(live(),))
+    thread.start()
+    assert up.wait(20)
+    yield Bridge(opened["app"], loop), opened["key"]
+    loop.call_soon_threadsafe(down.set)
+    thread.join(20)
+    loop.close()
+
+
+@pytest.fixture
+def api(running: tuple[Bridge, str]) -> Any:
+    """The schema as schemathesis reads it."""
+    return schemathesis.openapi.from_asgi("/openapi.json", running[0])
+
+
+schema = schemathesis.pytest.from_fixture("api")
+
+
+@schema.parametrize()
+@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+def test_every_answer_is_as_the_schema_says(case: schemathesis.Case, running: tuple[Bridge, str]) -> None:
+    _, key = running
+    headers = {"Authorization": f"Bearer {key}"}
+    case.call_and_validate(headers=headers, excluded_checks=RULES)
