@@ -14,19 +14,23 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
+
+from pydantic import ValidationError
 
 from kpmsg import documents, frames, jws, strictjson
 from kpmsg.documents.participants import participants
 from kpmsg.errors import KpmsgError, MalformedError, Problem, RefusedError
-from kpmsg.keyrecord import MAX_SIGNATURES, KeyRecord, read_unverified
+from kpmsg.keyrecord import MAX_SIGNATURES, KeyRecord
 from kpmsg.keys import PublicKey
 
-MOST_BYTES: Final = frames.MAX_FRAME_BYTES
-"""No file of ours is larger."""
+MOST_BYTES: Final = 8 * 1024 * 1024
+"""No file of ours is larger: a frame may have half of it, a list of drafts all."""
 
 NOTHING: Final = "none of ours"
 _SHOWN = 12
+_MEMBERS = 60
 _LONGEST = 600
 _INVISIBLE: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _AMOUNT: Final = re.compile(r"\A(0|[1-9][0-9]{0,11})\.[0-9]{2}\Z")
@@ -119,7 +123,7 @@ def _signed(data: bytes) -> Explanation:
         if typ == jws.DOCUMENT:
             headline, facts, trouble = _document(content, payload)
         elif typ == jws.KEY_RECORD:
-            headline, facts, trouble = _key_record(data, content)
+            headline, facts, trouble = *_key_record(content), []
         else:
             headline, facts, trouble = _statement(typ, content, payload), _told(content), []
     except RefusedError as error:
@@ -140,12 +144,17 @@ def _document(content: dict[str, Any], payload: bytes) -> tuple[str, list[Fact],
     trouble = documents.breaches(document)
     if not document.supported:
         trouble = [Problem("S07", f"documents of type {document.type} are not known to this version", "/type", "hold")]
-    return f"{headline}.", [(label, readable(value)) for label, value in facts], trouble
+    return f"{headline}.", facts, trouble
 
 
-def _key_record(data: bytes, content: dict[str, Any]) -> tuple[str, list[Fact], list[Problem]]:
-    record = read_unverified(data)
-    facts = [("authority", record.authority.name), ("roles", ", ".join(record.authority.roles))]
+def _key_record(content: dict[str, Any]) -> tuple[str, list[Fact]]:
+    try:
+        record = KeyRecord.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        pointer = "".join(f"/{step}" for step in first["loc"])
+        raise MalformedError("record-field", f"key record: {first['msg']}", pointer) from None
+    facts = [("authority", readable(record.authority.name)), ("roles", ", ".join(record.authority.roles))]
     facts += [("fingerprint", f"{record.fingerprint}\ncompare it with what came by another way (telephone, paper)")]
     facts += [("issued", str(content["issued"])), ("version before", record.previous or "none, this is the first")]
     for key in record.identity.keys:
@@ -158,7 +167,7 @@ def _key_record(data: bytes, content: dict[str, Any]) -> tuple[str, list[Fact], 
         facts.append((f"{entry.use} key", f"{entry.key.kid} ({entry.key.alg})\n{span}"))
     facts += _told({name: content.get(name, {}) for name in ("endpoints", "certificates")})
     headline = f"Key record of {who(record.address)}, version {record.version}."
-    return headline, [(label, "\n".join(map(readable, value.split("\n")))) for label, value in facts], []
+    return headline, facts
 
 
 def _statement(typ: str, content: dict[str, Any], payload: bytes) -> str:
@@ -243,7 +252,7 @@ def _plain(value: Any, data: bytes) -> Explanation:
     if "recipient" in value and "data" in value:
         text = f"A draft of a document ({readable(str(value.get('type')))}), unsigned; `kpmsg check` says more."
         return Explanation("draft", text, tuple(_told(value)), content=value)
-    return Explanation(NOTHING, "JSON, but none of the files of the exchange.", tuple(_told(value)), content=value)
+    return _nothing("json-members", "JSON, but with other members than any file of the exchange")
 
 
 def _nothing(code: str, text: str) -> Explanation:
@@ -257,13 +266,13 @@ def who(address: object) -> str:
     """An authority with the name of its Participant, where there is one of that code."""
     text = readable(str(address))
     known = participants().get(text[:2]) if re.fullmatch(r"[A-Z]{2}(/[a-z0-9-]{1,32})?", text) else None
-    return text if known is None or known.code == text else f"{text} ({known.name})" if "/" in text else text
+    return text if known is None else f"{text} ({known.name})"
 
 
 def _told(content: dict[str, Any]) -> list[Fact]:
     """Every member as a line of words, whatever they are: members that we do not know are shown too."""
     facts: list[Fact] = []
-    for name, value in content.items():
+    for name, value in islice(content.items(), _MEMBERS):
         label = readable(name.replace("_", " "))[:40]
         if isinstance(value, list) and value:
             entries = [_phrase(one, name) for one in value[:_SHOWN]]
@@ -279,7 +288,7 @@ def _phrase(value: Any, name: str) -> str:
     if isinstance(value, dict):
         phrases = [
             part if key in _OBVIOUS | _WHO else f"{readable(key.replace('_', ' '))} {part}"
-            for key, one in value.items()
+            for key, one in islice(value.items(), _MEMBERS)
             if (part := _phrase(one, key))
         ]
         # A right-to-left name would reorder what stands beside it, so it gets a line of its own.

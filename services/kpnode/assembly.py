@@ -19,14 +19,15 @@ import structlog
 import uvicorn
 
 from kpnode import setup
+from kpnode.author import Identity, rfc3339
 from kpnode.control import Control, operate
+from kpnode.home import Home
 from kpnode.migrations import migrate
-from kpnode.author import Identity
 from kpnode.node import Node
 from kpnode.operator import Operator
 from kpnode.pki import PkiError, client_context
 from kpnode.settings import Broker, Settings
-from kpnode.setup import Home, SetupError, WorkingKeys, stamp
+from kpnode.setup import SetupError, WorkingKeys
 from kpnode.store.database import Database
 from kpnode.store.partners import PartnerRow
 from kpnode.transports import Link, Outcome, Sent
@@ -100,7 +101,7 @@ class Assembly:
         await database.start()
         if await asyncio.to_thread(migrate, settings.database_url):
             log.info("schema-changed")
-        records, at = setup.load_records(settings), stamp(self.node.clock())
+        records, at = setup.load_records(settings), rfc3339(self.node.clock())
         await database.write(lambda c: setup.settle_owner(c, settings.address, records, at))
         await self.node.start()
         for peer in self.node.peers.values():
@@ -118,13 +119,13 @@ class Assembly:
         return socket.create_server((host, port), family=family, backlog=1024)
 
     async def _serve(self, listener: socket.socket) -> None:
-        from kpnode.api import build_app, exchange_with
+        from kpnode.api import build_app
 
         api = self.settings.api
         app = build_app(
             self.node,
             title=f"kpnode of {self.settings.name}",
-            exchange=exchange_with(self.node) if self.settings.exchange_https else None,
+            exchange=self.settings.exchange_https,
             ready=self._ready,
             requests_per_minute=api.requests_per_minute or None,
         )

@@ -18,9 +18,10 @@ from typing import Any, Final, Literal
 from kpmsg.errors import KeyFileError, RefusedError
 from kpmsg.keys import SoftwareSigner
 from kpnode import migrations, setup
+from kpnode.home import Home
 from kpnode.pki import PkiError, client_context, read_certificate
 from kpnode.settings import Settings
-from kpnode.setup import Home, SetupError
+from kpnode.setup import SetupError
 from kpnode.store.condition import condition
 from kpnode.store.database import StoreError
 from kpnode.store.partners import PartnerRow

@@ -7,20 +7,20 @@ or the call are wrong.
 
 from __future__ import annotations
 
-import asyncio
-import json
 import os
 import sys
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+from kpnode.cli_partners import apikey, partner
+from kpnode.terminal import Json, fail, guarded, note, print_findings, print_json, settings_of
+from kpnode.terminal import run as finish
 
 if TYPE_CHECKING:
     from kpnode.settings import Settings
 
-T = TypeVar("T")
 
 app = typer.Typer(
     name="kpnode",
@@ -29,13 +29,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-partner = typer.Typer(help="Whom we exchange with.", no_args_is_help=True)
-apikey = typer.Typer(help="Which programs of our own may call the API.", no_args_is_help=True)
 app.add_typer(partner, name="partner")
 app.add_typer(apikey, name="apikey")
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-Address = Annotated[str, typer.Argument(help="The partner's address, e.g. AE or EU/antwerp.")]
 
 
 @app.callback()
@@ -56,7 +52,7 @@ def _main(
 @app.command()
 def init(
     context: typer.Context,
-    algorithm: Annotated[str, typer.Option(help="Ed25519, or ES256 where policy asks for it.")] = "Ed25519",
+    algorithm: Annotated[Literal["Ed25519", "ES256"], typer.Option(help="Ed25519, or ES256 where policy asks for it.")] = "Ed25519",
     renew_certificates: Annotated[
         bool, typer.Option("--renew-certificates", help="Issue the broker's certificates anew, over the same keys.")
     ] = False,
@@ -64,17 +60,16 @@ def init(
 ) -> None:
     """Make keys, certificates, database and the first key record; what exists is never overwritten."""
     from kpnode import setup
+    from kpnode.home import Home
 
-    if algorithm not in ("Ed25519", "ES256"):
-        _fail("the algorithm is Ed25519 or ES256", 2)
-    settings = _settings(context)
-    done = _run(setup.initialise(settings, algorithm=algorithm, renew_certificates=renew_certificates))
+    settings = settings_of(context)
+    done = finish(setup.initialise(settings, algorithm=algorithm, renew_certificates=renew_certificates))
     record = done.record.record
-    home = setup.Home(settings.home)
+    home = Home(settings.home)
     told = {"address": record.address, "fingerprint": record.fingerprint, "version": record.version}
     told |= {"made": done.made, "record": str(home.record(record.version))}
     if as_json:
-        _print_json(told)
+        print_json(told)
         return
     print(f"{record.authority.name} ({record.address}), home {settings.home}")
     print(f"made: {', '.join(done.made) or 'nothing, all of it was there'}")
@@ -108,12 +103,12 @@ def record(
     """Print our key record, or publish its next version."""
     from kpnode import setup
 
-    settings = _settings(context)
+    settings = settings_of(context)
     if new_version or rotate:
         _publish(settings, rotate or [], identity, identity_passphrase_file)
-    records = _guarded(lambda: setup.load_records(settings))
+    records = guarded(lambda: setup.load_records(settings))
     if not records:
-        _fail("there is no key record yet; run `kpnode init`")
+        fail("there is no key record yet; run `kpnode init`")
     newest = records[-1]
     if out is not None:
         out.write_bytes(newest.raw + b"\n")
@@ -128,23 +123,24 @@ def _publish(settings: Settings, rotate: list[str], identity: Path | None, passp
     from kpmsg.keys import SoftwareSigner
     from kpnode import setup
     from kpnode.control import operate
+    from kpnode.home import Home
 
     def prepare() -> bytes:
         passphrase = passphrase_file.read_bytes().strip() if passphrase_file else setup.secret(settings)
-        signer = SoftwareSigner.load(identity or setup.Home(settings.home).key("identity"), passphrase)
+        signer = SoftwareSigner.load(identity or Home(settings.home).key("identity"), passphrase)
         records = setup.load_records(settings)
         for use in rotate:
             if use not in setup.USES:
-                _fail(f"there is no {use!r} key; uses are {', '.join(setup.USES)}", 2)
-            setup.rotate_key(settings, use, records)  # type: ignore[arg-type]
+                fail(f"there is no {use!r} key; uses are {', '.join(setup.USES)}", 2)
+            setup.rotate_key(settings, use, records)
         return setup.next_record(settings, records[-1], signer, setup.load_keys(settings), datetime.now(UTC))
 
-    done = _run(operate(settings, "record-publish", record=_guarded(prepare).decode()))
-    _note(f"version {done['version']} is published; send {done['file']} to every partner (`kpnode partner update` there)")
+    done = finish(operate(settings, "record-publish", record=guarded(prepare).decode()))
+    note(f"version {done['version']} is published; send {done['file']} to every partner (`kpnode partner update` there)")
     if done["restart"]:
-        _note("restart the node: it still signs with a key that this version retires")
+        note("restart the node: it still signs with a key that this version retires")
     if "transport" in rotate:
-        _note("`kpnode init --renew-certificates`, and ask every partner for a new grant: the old ones are for the old key")
+        note("`kpnode init --renew-certificates`, and ask every partner for a new grant: the old ones are for the old key")
 
 
 @app.command()
@@ -158,8 +154,8 @@ def check(context: typer.Context, as_json: Json = False) -> None:
     except SettingsError as error:
         found = [checks.Finding("settings", "fail", problem, "Correct the setting.") for problem in error.problems]
     else:
-        found = asyncio.run(checks.check(settings))
-    _print_findings(found, as_json=as_json)
+        found = finish(checks.check(settings))
+    print_findings(found, as_json=as_json)
 
 
 # --- running -----------------------------------------------------------------------------------------------------------
@@ -170,8 +166,8 @@ def run(context: typer.Context) -> None:
     """Run the node until SIGTERM or SIGINT."""
     from kpnode.service import serve
 
-    settings = _settings(context)
-    _guarded(lambda: serve(settings))
+    settings = settings_of(context)
+    guarded(lambda: serve(settings))
 
 
 @app.command()
@@ -184,8 +180,8 @@ def doctor(
     """Look at everything between our clock and the partner's signed answer, and say what to do about it."""
     from kpnode import doctor as examination
 
-    settings = _settings(context)
-    _print_findings(_run(examination.examine(settings, only=only, seconds=seconds)), as_json=as_json)
+    settings = settings_of(context)
+    print_findings(finish(examination.examine(settings, only=only, seconds=seconds)), as_json=as_json)
 
 
 @app.command(
@@ -200,279 +196,5 @@ def demo(context: typer.Context) -> None:
     except ModuleNotFoundError as error:
         if error.name != "kpnode.demo":
             raise
-        _fail("this installation has no demonstration")
+        fail("this installation has no demonstration")
     sys.exit(play.main(context.args))
-
-
-# --- partners ----------------------------------------------------------------------------------------------------------
-
-
-@partner.command("add")
-def partner_add(
-    context: typer.Context,
-    file: Annotated[Path, typer.Argument(help="The partner's key record.")],
-    fingerprint: Annotated[str, typer.Option(help="Its fingerprint, as it came by another way: telephone, paper.")],
-    out: Annotated[Path | None, typer.Option(help="Where to write the grant; else in the home.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Let a partner in, give it its place on our broker, and make the grant to send it."""
-    done = _operate(context, "partner-add", record=_text(file), fingerprint=fingerprint)
-    _introduced(done, out, as_json=as_json)
-
-
-@partner.command("update")
-def partner_update(
-    context: typer.Context,
-    file: Annotated[Path, typer.Argument(help="The next version of the partner's key record.")],
-    out: Annotated[Path | None, typer.Option(help="Where to write the new grant; else in the home.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Take in the next version of a partner's key record, signed by the identity that we know."""
-    _introduced(_operate(context, "partner-update", record=_text(file)), out, as_json=as_json)
-
-
-@partner.command("grant")
-def partner_grant(
-    context: typer.Context,
-    address: Address,
-    out: Annotated[Path | None, typer.Option(help="Where to write it; else in the home.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Make a new grant for a partner: its certificate runs out, or our endpoints have changed."""
-    _introduced(_operate(context, "partner-grant", address=address), out, as_json=as_json)
-
-
-@partner.command("accept")
-def partner_accept(
-    context: typer.Context,
-    file: Annotated[Path, typer.Argument(help="The grant that the partner made for us.")],
-    transport: Annotated[str | None, typer.Option(help="amqp or https, if the grant offers both.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Store how to reach a partner, from the grant that it sent us."""
-    done = _operate(context, "partner-accept", grant=_text(file), transport=transport)
-    _print_json(done) if as_json else print(f"{done['address']} is reached over {done['transport']} at {done['to']}")
-
-
-@partner.command("list")
-def partner_list(context: typer.Context, as_json: Json = False) -> None:
-    """Every partner, and what waits for it."""
-    found = _operate(context, "partner-list")
-    if as_json:
-        _print_json(found)
-        return
-    rows = []
-    for each in found:
-        link = each["link"]
-        waits = "node not running" if link is None else str(link["waiting"])
-        state = f"paused: {each['paused_because']}" if each["paused_at"] else _trouble(link)
-        rows.append([each["address"], each["name"], each["transport"], f"v{each['version']}", waits, state])
-    _print_table(["address", "name", "transport", "record", "waiting", "state"], rows)
-
-
-@partner.command("show")
-def partner_show(context: typer.Context, address: Address, as_json: Json = False) -> None:
-    """Everything that is known of one partner."""
-    found = [each for each in _operate(context, "partner-list") if each["address"] == address]
-    if not found:
-        _fail(f"{address} is no partner of ours")
-    if as_json:
-        _print_json(found[0])
-        return
-    _print_table(["", ""], [[name, _words(value)] for name, value in found[0].items()])
-
-
-@partner.command("pause")
-def partner_pause(
-    context: typer.Context,
-    address: Address,
-    because: Annotated[str, typer.Option(help="Why; it is shown to everybody who asks why documents wait.")],
-) -> None:
-    """Hold documents back. Receipts and answers go on."""
-    _operate(context, "partner-pause", address=address, because=because)
-    print(f"documents to {address} wait")
-
-
-@partner.command("resume")
-def partner_resume(context: typer.Context, address: Address) -> None:
-    """Let documents go again."""
-    _operate(context, "partner-pause", address=address, because=None)
-    print(f"documents to {address} go")
-
-
-@partner.command("override")
-def partner_override(
-    context: typer.Context,
-    address: Address,
-    because: Annotated[str, typer.Option(help="Why; it is recorded as an incident.")],
-) -> None:
-    """Send to a partner that has not answered since the node started."""
-    _operate(context, "partner-override", address=address, because=because)
-    print(f"documents to {address} go without its answer")
-
-
-@partner.command("remove")
-def partner_remove(context: typer.Context, address: Address, as_json: Json = False) -> None:
-    """Stop exchanging with a partner, and shut it out of our broker at once. What was exchanged stays."""
-    done = _operate(context, "partner-remove", address=address)
-    if as_json:
-        _print_json(done)
-        return
-    print(f"{address} is removed")
-    for note in done["notes"]:
-        _note(note)
-
-
-# --- API keys ----------------------------------------------------------------------------------------------------------
-
-
-@apikey.command("add")
-def apikey_add(
-    context: typer.Context,
-    name: Annotated[str, typer.Argument(help="The system that will use it; several keys may bear one name.")],
-    scope: Annotated[list[str], typer.Option(help="What it may do; repeat for more than one.")],
-    days: Annotated[int | None, typer.Option(min=1, help="For how many days; else until it is revoked.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Make an API key. It is shown once; only its hash is stored."""
-    done = _operate(context, "apikey-add", name=name, scopes=scope, days=days)
-    _print_json(done) if as_json else print(done["key"])
-
-
-@apikey.command("list")
-def apikey_list(context: typer.Context, as_json: Json = False) -> None:
-    """Every key there ever was, without its secret."""
-    found = _operate(context, "apikey-list")
-    if as_json:
-        _print_json(found)
-        return
-    names = ["id", "name", "scopes", "created_at", "expires", "revoked_at"]
-    _print_table(names, [[_words(each[name]) for name in names] for each in found])
-
-
-@apikey.command("revoke")
-def apikey_revoke(
-    context: typer.Context, key: Annotated[str, typer.Argument(help="The key's id, or the whole key.")]
-) -> None:
-    """Make a key worthless."""
-    print(f"{_operate(context, 'apikey-revoke', key=key)['id']} is revoked")
-
-
-# --- inside ------------------------------------------------------------------------------------------------------------
-
-
-def _settings(context: typer.Context) -> Settings:
-    from kpnode.settings import SettingsError, load
-
-    try:
-        return load(context.obj)
-    except SettingsError as error:
-        _fail("\n        ".join(error.problems), 2)
-
-
-def _operate(context: typer.Context, verb: str, **arguments: Any) -> Any:
-    from kpnode.control import operate
-
-    return _run(operate(_settings(context), verb, **arguments))
-
-
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    done: T = _guarded(lambda: asyncio.run(work))
-    return done
-
-
-def _guarded(work: Any) -> Any:
-    """Do it; a reason that an operator can mend is said in one line, and a fault of ours keeps its traceback."""
-    from kpnode.operator import in_words
-
-    try:
-        return work()
-    except Exception as error:
-        if isinstance(error, OSError) and error.strerror:
-            _fail(f"{error.filename or 'system'}: {error.strerror}")
-        said = in_words(error)
-        if said is None:
-            raise
-        _fail(said)
-
-
-def _introduced(done: dict[str, Any], out: Path | None, *, as_json: bool) -> None:
-    if out is not None and done["grant"] is not None:
-        out.write_text(done["grant"] + "\n")
-        done["grant_file"] = str(out)
-    if as_json:
-        _print_json(done)
-        return
-    if "name" in done:
-        print(f"{done['address']} ({done['name']}), key record version {done['version']}, {done['fingerprint']}")
-    if done["grant"] is not None:
-        print(f"send them this grant: {done['grant_file']}")
-    for note in done.get("notes", []):
-        _note(note)
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text("ascii")
-    except (OSError, ValueError):
-        _fail(f"{file} cannot be read")
-
-
-def _trouble(link: dict[str, Any] | None) -> str:
-    if link is None:
-        return ""
-    if link["trouble"] is not None:
-        return str(link["trouble"]["detail"])
-    return "answers" if link["answered"] else "has not answered yet"
-
-
-def _print_findings(found: list[Any], *, as_json: bool) -> None:
-    """And end: status 1 if anything failed."""
-    failed = any(finding.result == "fail" for finding in found)
-    if as_json:
-        _print_json([finding.told for finding in found])
-    else:
-        colours = {"ok": "green", "warn": "yellow", "fail": "red"}
-        rows = [
-            [f"[{colours[f.result]}]{f.result}[/]", _plain(f.name), _plain(f.text), _plain(f.remedy or "")] for f in found
-        ]
-        _print_table(["", "check", "found", "what to do"], rows, markup=True)
-    raise typer.Exit(1 if failed else 0)
-
-
-def _print_table(names: list[str], rows: list[list[str]], *, markup: bool = False) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*names, box=None, pad_edge=False, show_header=any(names))
-    for row in rows:
-        table.add_row(*(row if markup else map(_plain, row)))
-    # Not a terminal: a line of its own for each row, however long, so that `grep` finds it whole.
-    Console(width=None if sys.stdout.isatty() else 1000, highlight=False).print(table)
-
-
-def _plain(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
-
-
-def _words(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {_words(each)}" for name, each in value.items() if each is not None)
-    if isinstance(value, (list, tuple)):
-        return ", ".join(map(str, value))
-    return "" if value is None else str(value)
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
-
-
-def _note(text: str) -> None:
-    print(f"note: {text}", file=sys.stderr)
-
-
-def _fail(text: str, status: int = 1) -> NoReturn:
-    print(f"kpnode: {text}", file=sys.stderr)
-    raise typer.Exit(status)

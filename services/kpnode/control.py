@@ -17,9 +17,9 @@ from typing import Any, Final, Self
 
 import structlog
 
+from kpnode.home import Home
 from kpnode.operator import Operator, OperatorError, at_rest, in_words
 from kpnode.settings import Settings
-from kpnode.setup import Home
 from kpnode.store.database import StoreOwnedError
 
 MAX_BYTES: Final = 1024 * 1024

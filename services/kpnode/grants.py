@@ -22,9 +22,10 @@ from kpmsg.keyrecord import CLOCK_SKEW, KeyRecord
 from kpmsg.keys import PublicKey
 from kpmsg.verification import open_statement
 from kpnode.broker import vhost_of
+from kpnode.home import Home
 from kpnode.pki import CertificateAuthority
 from kpnode.settings import Settings
-from kpnode.setup import Home, WorkingKeys
+from kpnode.setup import WorkingKeys
 
 Reach = tuple[str, Mapping[str, Any]]  # transport, and how to reach the partner by it
 

@@ -23,11 +23,13 @@ from kpmsg.errors import DraftError, KpmsgError
 from kpmsg.keyrecord import VerifiedRecord, check_foreign, open_next, open_record
 from kpmsg.keys import same_fingerprint
 from kpnode import grants, setup
-from kpnode.broker import ManagementApi, ManagementError
+from kpnode.author import rfc3339
+from kpnode.home import Home, replace_file
 from kpnode.node import Node
 from kpnode.pki import PkiError
+from kpnode.provisioning import provision, shut_out
 from kpnode.settings import Settings
-from kpnode.setup import Home, SetupError, stamp
+from kpnode.setup import SetupError
 from kpnode.store import partners
 from kpnode.store.callers import Scope, callers, create_caller, revoke_caller
 from kpnode.store.database import Database, StoreError
@@ -48,7 +50,7 @@ def in_words(error: Exception) -> str | None:
             return "; ".join(problem.text for problem in error.problems)
         case KpmsgError():
             return f"{error.text} ({error.code})"
-        case OperatorError() | SetupError() | PkiError() | ManagementError() | StoreError():
+        case OperatorError() | SetupError() | PkiError() | StoreError():
             return str(error)
     return None
 
@@ -152,8 +154,8 @@ class Operator:
 
     async def _introduced(self, record: VerifiedRecord) -> dict[str, Any]:
         """The partner's place on our broker and its grant; what could not be done is said, and can be repeated."""
-        address, notes = record.record.address, list[str]()
-        await self._provision(address, notes)
+        address = record.record.address
+        notes = await provision(self._settings, await self._addresses(), address)
         result: dict[str, Any] = {"address": address, "name": record.record.authority.name, "grant": None}
         result |= {"version": record.record.version, "fingerprint": record.record.fingerprint, "notes": notes}
         try:
@@ -171,7 +173,7 @@ class Operator:
         except ValueError as error:
             raise OperatorError(str(error)) from None
         file = Home(self._settings.home).grant(address)
-        setup.replace_file(file, raw + b"\n")
+        replace_file(file, raw + b"\n")
         return {"address": address, "grant": raw.decode(), "grant_file": str(file)}
 
     async def accept_grant(self, grant: str, transport: str | None = None) -> dict[str, Any]:
@@ -221,23 +223,13 @@ class Operator:
     async def remove_partner(self, address: str) -> dict[str, Any]:
         """Stop exchanging, and withdraw the partner's access to our broker at once. What was exchanged stays."""
         await self._row(address)
-        at, notes = self._stamp(), list[str]()
+        at = self._stamp()
         await self._database.write(lambda c: partners.remove_partner(c, address, at))
         if self._inbox is not None:
             await self._inbox.remove(address)
         if self._node is not None:
             await self._node.detach(address)
-        own = self._settings.broker
-        if own is not None:
-            await self._write_definitions()
-            try:
-                if own.management is None:
-                    raise ManagementError("The settings name no management API.")
-                async with self._management() as api:
-                    await api.revoke(address)
-            except ManagementError as error:
-                notes.append(f"{error} Shut the partner out yourself: rabbitmqctl delete_user {address}")
-        return {"address": address, "notes": notes}
+        return {"address": address, "notes": await shut_out(self._settings, await self._addresses(), address)}
 
     async def override(self, address: str, because: str) -> dict[str, Any]:
         """R10: send to a partner that has not answered since the start."""
@@ -297,7 +289,7 @@ class Operator:
             token = await self._database.write(lambda c: create_caller(c, name, chosen, at, expires=expires))
         except ValueError as error:
             raise OperatorError(f"{error}; scopes are {', '.join(Scope)}") from None
-        return {"name": name, "scopes": list(scopes), "key": token, "expires": expires and stamp(expires)}
+        return {"name": name, "scopes": list(scopes), "key": token, "expires": expires and rfc3339(expires)}
 
     async def list_keys(self) -> list[dict[str, Any]]:
         """Every key there ever was; no secret among it."""
@@ -305,7 +297,7 @@ class Operator:
         for caller in await self._database.read(callers):
             until = caller.usable_until
             told: dict[str, Any] = {"id": caller.id, "name": caller.name, "scopes": sorted(caller.scopes), "created_at": caller.created_at}
-            told |= {"expires": until and stamp(until), "revoked_at": caller.revoked_at}
+            told |= {"expires": until and rfc3339(until), "revoked_at": caller.revoked_at}
             found.append(told)
         return found
 
@@ -321,12 +313,12 @@ class Operator:
         node = self._node
         if node is None:
             return {"running": False}
-        told: dict[str, Any] = {"running": True, "pid": os.getpid(), "address": node.address, "started_at": stamp(node.started_at)}
+        told: dict[str, Any] = {"running": True, "pid": os.getpid(), "address": node.address, "started_at": rfc3339(node.started_at)}
         told["links"] = {address: self._link_state(address) for address in node.peers}
         told["inbox"] = {}
         for address, inbox in (self._inbox.states if self._inbox else {}).items():
             error = None if inbox.error is None else inbox.error.detail
-            told["inbox"][address] = asdict(inbox) | {"error": error, "since": inbox.since and stamp(inbox.since)}
+            told["inbox"][address] = asdict(inbox) | {"error": error, "since": inbox.since and rfc3339(inbox.since)}
         return told
 
     def _link_state(self, address: str) -> dict[str, Any] | None:
@@ -340,7 +332,7 @@ class Operator:
     # -- inside ----------------------------------------------------------------------------------------------------------------
 
     def _stamp(self) -> str:
-        return stamp(self._clock())
+        return rfc3339(self._clock())
 
     async def _row(self, address: str, *, missing_is_fine: bool = False) -> PartnerRow | Any:
         for row in await self._database.read(partners.partners):
@@ -366,31 +358,8 @@ class Operator:
         if self._inbox is not None:
             self._inbox.add(address)
 
-    async def _write_definitions(self) -> Any:
-        rows = await self._database.read(partners.partners)
-        return setup.write_broker_files(self._settings, [row.address for row in rows])
-
-    async def _provision(self, address: str, notes: list[str]) -> None:
-        """A place for the partner on our broker: in the definitions file always, in the broker if we may."""
-        own, file = self._settings.broker, await self._write_definitions()
-        if own is None:
-            return
-        if own.management is None:
-            notes.append(f"Let the broker know the partner: rabbitmqctl import_definitions {file}")
-            return
-        try:
-            async with self._management() as api:
-                await api.apply(self._settings.address, address)
-                if own.plaintext_on_loopback_only and own.user is not None:
-                    await api.open_to(own.user, address)
-        except ManagementError as error:
-            notes.append(f"{error} Repeat this command later, or: rabbitmqctl import_definitions {file}")
-
-    def _management(self) -> ManagementApi:
-        assert self._settings.broker is not None
-        assert self._settings.broker.management is not None
-        api = self._settings.broker.management
-        return ManagementApi(api.url, api.user, api.password.get_secret_value())
+    async def _addresses(self) -> list[str]:
+        return [row.address for row in await self._database.read(partners.partners)]
 
 
 @asynccontextmanager
@@ -405,7 +374,7 @@ async def at_rest(settings: Settings) -> AsyncIterator[Operator]:
     try:
         await database.start()
         migrate(settings.database_url)
-        at = stamp(datetime.now(UTC))
+        at = rfc3339(datetime.now(UTC))
         await database.write(lambda c: setup.settle_owner(c, settings.address, records, at))
         yield Operator(settings, database)
     finally:

@@ -1,25 +1,15 @@
-"""The node's home: which files there are, how they come into being, and what they say about us to partners.
-
-    home/                     mode 0700; everything but records/ is for the node's user alone
-      keys/                   identity, document, node, transport: PKCS#8, encrypted with the passphrase
-      ca/                     our private certificate authority, for TLS between brokers and nodes only
-      broker/                 what our RabbitMQ needs: its certificate, rabbitmq.conf, definitions.json
-      records/1.jws, 2.jws    our key record, every version that we have ever published
-      grants/                 the last grant made for each partner
-      kpnode.db               the database, unless it is PostgreSQL
+"""How a node comes into being, and what it says about itself: keys, certificates, database, key records.
 
 `initialise` makes what is missing and overwrites nothing, so it may be repeated after being interrupted anywhere. The identity
 key is needed for records only: it may (and should) be taken elsewhere after `init`. This module refuses to know partners' decisions,
-sockets and the running node; `kpnode.operator` uses it.
+sockets and the running node: `kpnode.operator` uses it.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 from kpmsg import strictjson
@@ -27,8 +17,11 @@ from kpmsg.errors import KeyFileError
 from kpmsg.jws import peek
 from kpmsg.keyrecord import MAX_SIGNATURES, Use, VerifiedRecord, issue, open_next, open_record
 from kpmsg.keys import SoftwareSigner
-from kpnode import broker, pki
+from kpnode import pki
+from kpnode.author import rfc3339
+from kpnode.home import Home, replace_file
 from kpnode.pki import CertificateAuthority
+from kpnode.provisioning import write_broker_files
 from kpnode.settings import Settings
 from kpnode.store import partners
 from kpnode.store.database import Database
@@ -39,38 +32,6 @@ USES: Final[tuple[Use, ...]] = get_args(Use)
 
 class SetupError(Exception):
     """The home is not as it should be; the text says what is wrong and what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Home:
-    """Names of the files, and nothing about their content."""
-
-    path: Path
-
-    def key(self, name: Use | Literal["identity"]) -> Path:
-        return self.path / "keys" / f"{name}.key"
-
-    @property
-    def ca_certificate(self) -> Path:
-        return self.path / "ca" / "ca.pem"
-
-    @property
-    def ca_key(self) -> Path:
-        return self.path / "ca" / "ca.key"
-
-    def broker(self, name: str) -> Path:
-        return self.path / "broker" / name
-
-    def record(self, version: int) -> Path:
-        return self.path / "records" / f"{version}.jws"
-
-    def grant(self, address: str) -> Path:
-        return self.path / "grants" / f"{address.replace('/', '.')}.grant.json"
-
-    @property
-    def control(self) -> Path:
-        """The socket by which the command line talks to the running node."""
-        return self.path / "control.sock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,9 +118,10 @@ async def initialise(
         records = [keep_record(settings, raw, None)]
         made.append("key record, version 1")
     check_keys(settings, load_keys(settings), records)
-    if await _make_database(settings, records, now):
+    made_database, addresses = await _make_database(settings, records, now)
+    if made_database:
         made.append("database")
-    write_broker_files(settings, [])
+    write_broker_files(settings, addresses)
     return Initialised(records[-1], made)
 
 
@@ -212,16 +174,16 @@ def broker_names(settings: Settings) -> list[str]:
     return list(dict.fromkeys([*names, *own]))
 
 
-async def _make_database(settings: Settings, records: Sequence[VerifiedRecord], now: datetime) -> bool:
+async def _make_database(settings: Settings, records: Sequence[VerifiedRecord], now: datetime) -> tuple[bool, list[str]]:
     from kpnode.migrations import migrate
 
     database = Database(settings.database_url)
     try:
         await database.start()
         made = migrate(settings.database_url)
-        at = stamp(now)
+        at = rfc3339(now)
         await database.write(lambda c: settle_owner(c, settings.address, records, at))
-        return made
+        return made, [row.address for row in await database.read(partners.partners)]
     finally:
         await database.close()
 
@@ -300,52 +262,3 @@ def rotate_key(settings: Settings, use: Use, records: Sequence[VerifiedRecord]) 
         raise KeyFileError("key-file-exists", f"{aside} exists; keys are never overwritten")
     file.rename(aside)
     SoftwareSigner.generate(old.public.alg).save(file, secret(settings))
-
-
-# --- what our broker needs ---------------------------------------------------------------------------------------------
-
-
-def write_broker_files(settings: Settings, addresses: Iterable[str]) -> Path | None:
-    """rabbitmq.conf (once) and definitions.json for these partners; the latter can be imported any number of times."""
-    if settings.broker is None:
-        return None
-    home, own = Home(settings.home), settings.broker
-    whole = broker.definitions(
-        settings.address,
-        addresses,
-        administrator=(own.management.user, broker.password_hash(own.management.password.get_secret_value()))
-        if own.management and not own.plaintext_on_loopback_only
-        else None,
-    )
-    if own.plaintext_on_loopback_only:
-        whole["permissions"] += [
-            {"user": own.user, "vhost": vhost["name"], "configure": "^$", "write": ".*", "read": ".*"}
-            for vhost in whole["vhosts"]
-        ]
-    file = home.broker("definitions.json")
-    known = json.loads(file.read_text()) if file.exists() else {}
-    if not list(addresses) and known.get("vhosts"):
-        return file  # `init` again: the partners in it stay
-    replace_file(file, json.dumps(whole, indent=1).encode() + b"\n")
-    conf = home.broker("rabbitmq.conf")
-    if not conf.exists() and not own.plaintext_on_loopback_only:
-        files = {name: home.broker(f"{name}.pem") for name in ("ca", "certificate")} | {"key": home.broker("server.key")}
-        files["certificate"] = home.broker("server.pem")
-        public = settings.public.broker
-        text = broker.rabbitmq_conf(**files, definitions=file, port=public[1] if public else own.port)  # type: ignore[arg-type]
-        replace_file(conf, text.encode())
-        replace_file(home.broker("enabled_plugins"), broker.enabled_plugins().encode())
-    return file
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Whole or not at all, mode 0600 from its first moment on."""
-    new = path.with_name(f".{path.name}.new")
-    new.unlink(missing_ok=True)
-    pki.write_private(new, data)
-    new.replace(path)
-
-
-def stamp(moment: datetime) -> str:
-    """As everywhere in the database."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"

@@ -53,8 +53,12 @@ MEMBERS: Final[Mapping[type, Mapping[str, Json]]] = {
         "at": _AT,
     },
     Refusal: {
-        "digest": HASH | {"description": "SHA-256 of the refused line, or of the frame if it was refused as a whole."},
-        "document": {"anyOf": [HASH, {"type": "null"}], "description": "The id the document would have, if readable."},
+        "digest": HASH
+        | {"description": "SHA-256 of the refused line, or of the frame if it was refused as a whole."},
+        "document": {
+            "anyOf": [HASH, {"type": "null"}],
+            "description": "The id the document would have, if readable.",
+        },
         "code": CODE | {"description": "See refusals.md."},
         "text": _text(1000, "For people; never matched."),
         "at": _AT,
@@ -62,7 +66,10 @@ MEMBERS: Final[Mapping[type, Mapping[str, Json]]] = {
     Status: {
         "nonce": NONCE | {"description": "Copied from the question."},
         "asked": _whole(0, "`size` of the question."),
-        "agrees": {"type": "boolean", "description": "The register's head at `asked` entries is the one asked about."},
+        "agrees": {
+            "type": "boolean",
+            "description": "The register's head at `asked` entries is the one asked about.",
+        },
         "size": _SIZE,
         "head": HASH | {"description": "The register's head now."},
         "at": _AT,
@@ -199,6 +206,9 @@ class Book:
     def ours(self, ids: Collection[str]) -> Collection[str]:
         return set(ids) & set(self.written)
 
+    def withheld(self, ids: Collection[str]) -> Collection[str]:
+        return ()
+
     def claimant(self, claim: str) -> tuple[str, bool] | None:
         return None
 
@@ -244,7 +254,7 @@ def repair(asker: Book, holder: Book) -> Iterator[tuple[Request | Statement, lis
         assert not isinstance(question, Statement)
         yield question, []
         if isinstance(question, StatusRequest):
-            answer: Status | Page = register.on_status_request(question, holder, AT)
+            (answer,) = register.on_status_request(Conversation(), question, holder, AT).say
         else:
             answer = register.on_page_request(question, holder, AT)
         conversation = step.conversation
@@ -252,8 +262,10 @@ def repair(asker: Book, holder: Book) -> Iterator[tuple[Request | Statement, lis
             step = register.on_status(conversation, answer, asker, lambda: next(nonces), AT)
         else:
             assert isinstance(question, PageRequest)
+            assert isinstance(answer, Page)
             back: dict[str, Item] = {lacking: _Item(lacking) for lacking in question.lacks}
             step = register.on_page(conversation, answer, back, asker, lambda: next(nonces), AT)
+        assert isinstance(answer, Status | Page)
         yield answer, asker.record(step.changes) + (["settled"] if step.settled else [])
 
 
@@ -269,7 +281,11 @@ def transcript(which: str) -> str:
     """One of `repairs`, as it stands in protocol/registers.md: hashes by their first eight digits."""
     lines = []
     for said, then in repairs()[which]:
-        who, name = ("BW", NAMES[type(said)]) if isinstance(said, StatusRequest | PageRequest) else ("AE", NAMES[type(said)])
+        who, name = (
+            ("BW", NAMES[type(said)])
+            if isinstance(said, StatusRequest | PageRequest)
+            else ("AE", NAMES[type(said)])
+        )
         members = {k: v for k, v in said.members().items() if k not in {"nonce", "at"}}
         told = "  ".join(f"{k} {_short(v)}" for k, v in members.items())
         lines.append(f"{who}  {name:<8} {told}".rstrip())
@@ -320,7 +336,9 @@ def exchange() -> dict[str, bytes]:
 def build() -> dict[str, bytes]:
     """Every file, by its name under `protocol/frames`."""
     described = {key_of(NAMES[kind]): schema(kind) for kind in MEMBERS} | {"header": header_schema()}
-    files = {f"{name}.schema.json": (json.dumps(one, indent=2) + "\n").encode() for name, one in described.items()}
+    files = {
+        f"{name}.schema.json": (json.dumps(one, indent=2) + "\n").encode() for name, one in described.items()
+    }
     return files | {f"{name}.frame": frame for name, frame in exchange().items()}
 
 

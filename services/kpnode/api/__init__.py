@@ -78,10 +78,10 @@ async def _nothing_there(request: Request, error: Exception) -> Response:
     problem = problem_of(error, "router")
     if problem.code == "method-not-allowed":
         routes = [route for route in request.app.routes if isinstance(route, Operation)]
-        fitting = [route for route in routes if route.path_regex.match(request.scope["path"])]
-        problem.headers = {
-            "allow": ", ".join(sorted({method for route in fitting for method in route.methods or ()}))
-        }
+        # The router takes the first that fits, and so does this: shorter paths with a `:path` fit longer ones too.
+        first = next(route.path for route in routes if route.path_regex.match(request.scope["path"]))
+        methods = {method for route in routes if route.path == first for method in route.methods or ()}
+        problem.headers = {"allow": ", ".join(sorted(methods))}
     return problem.answer()
 
 

@@ -246,8 +246,8 @@ def all_of_them() -> dict[str, Any]:
     }
     drafts = []
     for kind, content in TYPES.items():
-        described = form_of(kind).model_json_schema(ref_template="#/components/schemas/{model}")
-        found |= _tidy(described.pop("$defs"))
+        described = form_of(kind).model_json_schema(ref_template="#/components/schemas/Document{model}")
+        found |= {f"Document{model}": _tidy(schema) for model, schema in described.pop("$defs").items()}
         name = f"{content.__name__}Draft"
         found[name] = _object(
             {

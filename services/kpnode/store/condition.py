@@ -45,9 +45,8 @@ def condition(url: str) -> Condition:
     """Look at the database at `url`. Raises StoreUnavailableError; StoreError if it is of a kind that we cannot use."""
     kind = make_url(url).get_backend_name()
     path = make_url(url).database
-    if kind == "sqlite":
-        if not path or not Path(path).is_file():  # SQLite would make it
-            raise StoreUnavailableError(f"the database file {path} does not exist")
+    if kind == "sqlite" and (not path or not Path(path).is_file()):  # SQLite would make it
+        raise StoreUnavailableError(f"the database file {path} does not exist")
     engine = connect(url, writer=False)
     try:
         with engine.connect() as connection, connection.begin():

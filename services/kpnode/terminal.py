@@ -1,0 +1,116 @@
+"""What `kpnode` prints, and how it ends: tables for people, JSON for programs, one sentence for what an operator can mend.
+
+A fault of ours keeps its traceback; everything else becomes `kpnode: <why, and what to do>` on standard error and status 1, or 2 if
+the settings or the call are wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from kpnode.checks import Finding
+    from kpnode.settings import Settings
+
+T = TypeVar("T")
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+
+def settings_of(context: typer.Context) -> Settings:
+    from kpnode.settings import SettingsError, load
+
+    try:
+        return load(context.obj)
+    except SettingsError as error:
+        fail("\n        ".join(error.problems), 2)
+
+
+def operate(context: typer.Context, verb: str, **arguments: Any) -> Any:
+    from kpnode import control
+
+    return run(control.operate(settings_of(context), verb, **arguments))
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    return guarded(lambda: asyncio.run(work))
+
+
+def guarded(work: Callable[[], T]) -> T:
+    """Do it; a reason that an operator can mend is said in one line, and a fault of ours keeps its traceback."""
+    from kpnode.operator import in_words
+
+    try:
+        return work()
+    except Exception as error:
+        if isinstance(error, OSError) and error.strerror:
+            fail(f"{error.filename or 'system'}: {error.strerror}")
+        said = in_words(error)
+        if said is None:
+            raise
+        fail(said)
+
+
+def text_of(file: Path) -> str:
+    try:
+        return file.read_text("ascii")
+    except (OSError, ValueError):
+        fail(f"{file} cannot be read")
+
+
+def print_findings(found: Sequence[Finding], *, as_json: bool) -> None:
+    """And end: status 1 if anything failed."""
+    failed = any(finding.result == "fail" for finding in found)
+    if as_json:
+        print_json([finding.told for finding in found])
+    else:
+        colours = {"ok": "green", "warn": "yellow", "fail": "red"}
+        rows = [
+            [f"[{colours[f.result]}]{f.result}[/]", _plain(f.name), _plain(f.text), _plain(f.remedy or "")] for f in found
+        ]
+        print_table(["", "check", "found", "what to do"], rows, markup=True)
+    raise typer.Exit(1 if failed else 0)
+
+
+def print_table(names: list[str], rows: list[list[str]], *, markup: bool = False) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*names, box=None, pad_edge=False, show_header=any(names))
+    for row in rows:
+        table.add_row(*(row if markup else map(_plain, row)))
+    # Not a terminal: a line of its own for each row, however long, so that `grep` finds it whole.
+    Console(width=None if sys.stdout.isatty() else 1000, highlight=False).print(table)
+
+
+def _plain(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def in_one_line(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {in_one_line(each)}" for name, each in value.items() if each is not None)
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    return "" if value is None else str(value)
+
+
+def print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def note(text: str) -> None:
+    print(f"note: {text}", file=sys.stderr)
+
+
+def fail(text: str, status: int = 1) -> NoReturn:
+    print(f"kpnode: {text}", file=sys.stderr)
+    raise typer.Exit(status)
