@@ -1,4 +1,4 @@
-'''The library and SDK of the exchange between authorities of the Kimberley Process.
+"""The library and SDK of the exchange between authorities of the Kimberley Process.
 
 There are two reasons to import it.
 
@@ -58,7 +58,7 @@ ask where it came from. `parse` and `compose` read and write documents, and say 
 Every exception is in the tree of `kpmsg.errors`. Time, randomness, files and configuration are arguments everywhere;
 only the command line, `kpmsg.cli`, looks around by itself. What is listed in `__all__` keeps its meaning within a
 major version; modules not reachable from here may change with any release.
-'''
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -129,13 +129,15 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 
-def __getattr__(name: str) -> Any:
-    # Only when asked for: the command line must answer at once, and a verifier needs no HTTP.
-    if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # a type checker would take any name for one of ours
+
+    def __getattr__(name: str) -> Any:
+        # Only when asked for: the command line must answer at once, and a verifier needs no HTTP.
+        if name not in _HOME_OF:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -243,6 +243,11 @@ def _confirmation_objections(document: Document, data: ImportConfirmation, stand
     return problems
 
 
+def released_by(document: Document) -> str | None:
+    """The id of the document whose claim a (verified) rejection sets free: its number may be notified again, corrected."""
+    return document.data.refers_to if isinstance(document.data, Rejection) else None
+
+
 def rejection_draft(item: Filed, problems: Sequence[Problem]) -> dict[str, Any]:
     """The draft of the signed answer to a document that breaks rules; the recipient's node composes and signs it."""
     data: dict[str, Any] = {

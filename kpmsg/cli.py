@@ -21,7 +21,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TextIO
 
 import typer
 
@@ -30,14 +30,11 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from kpmsg.client import NodeClient, Submitted
+    from kpmsg.client import NodeClient
     from kpmsg.errors import ClientError, Problem
-    from kpmsg.explanation import Explanation
-    from kpmsg.verdict import Verdict
 
 DONE, REFUSED, CANNOT_TELL, BROKEN_RULE, NODE_AWAY, NOT_ALLOWED, NO_READER = 0, 1, 2, 3, 4, 5, 141
 MOST_BYTES = 8 * 1024 * 1024
-_RULES = frozenset({"document-invalid", "partner-unknown", "already-said", "idempotency-key-reused", "json-invalid"})
 
 app = typer.Typer(
     help="Signed documents between authorities of the Kimberley Process.",
@@ -45,6 +42,7 @@ app = typer.Typer(
     "4 the node is away, run the same again later; 5 the node does not allow it.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # the framed help costs half a second of imports
     pretty_exceptions_enable=False,
 )
 
@@ -68,7 +66,9 @@ def _main(
 ) -> None:
     for stream in (sys.stdout, sys.stderr):
         if (reconfigure := getattr(stream, "reconfigure", None)) is not None:
-            reconfigure(errors="backslashreplace")  # a terminal that knows no Arabic shows escapes, and no traceback
+            reconfigure(
+                errors="backslashreplace"
+            )  # a terminal that knows no Arabic shows escapes, and no traceback
 
 
 # --- keys ---------------------------------------------------------------------------------------------------------------
@@ -85,21 +85,24 @@ def keygen(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Make a private key in an encrypted file (PKCS#8), and print its public half."""
+    """Make a private key in an encrypted file, and print its public half."""
     from kpmsg.errors import KeyFileError
     from kpmsg.keys import SoftwareSigner
+    from kpmsg.terminal import table
+    from kpmsg.wording import readable
 
     signer = SoftwareSigner.generate(alg)
     try:
         signer.save(out, _passphrase(passphrase_file))
     except KeyFileError as error:
         _fail(f"{error.text} ({error.code})")
+    except ValueError:
+        _fail("the passphrase is too long; is that the right file?")
     public = signer.public
-    if as_json:
-        _print_json({"file": str(out), "alg": public.alg, "kid": public.kid, "jwk": public.jwk})
-        return
-    facts = [("private key", f"{out}\nencrypted; it must not leave this machine"), ("kid", public.kid)]
-    _print(_table([*facts, ("public key", json.dumps(public.jwk))]))
+    members = {"file": str(out), "alg": public.alg, "kid": public.kid, "jwk": public.jwk}
+    where = f"{readable(str(out))}\nencrypted; it must not leave its owner"
+    facts = [("private key", where), ("kid", public.kid), ("public key", json.dumps(public.jwk))]
+    _tell([table(facts)], members, as_json)
 
 
 def _passphrase(file: Path | None) -> bytes:
@@ -117,100 +120,51 @@ def _passphrase(file: Path | None) -> bytes:
 
 @app.command()
 def inspect(file: File, as_json: Json = False) -> None:
-    """Explain any file of the exchange, without keys. NOTHING IS VERIFIED by this.
+    """Explain any file of the exchange. NOTHING IS VERIFIED.
 
     Documents, receipts, statuses, pages, refusals, key records, grants, frames, drafts, keys. Exit status 1: not in the agreed form.
     """
     from kpmsg.explanation import explain
+    from kpmsg.terminal import explained
 
     explanation = explain(_read(file))
-    if as_json:
-        _print_json({"file": file, **explanation.members()})
-    else:
-        _print(_banner(), *_told(explanation), *([_banner()] if explanation.parts or len(explanation.facts) > 12 else []))
+    _tell(explained(explanation), {"file": file, **explanation.members()}, as_json)
     raise typer.Exit(DONE if explanation.sound else REFUSED)
-
-
-def _banner() -> RenderableType:
-    from rich.text import Text
-
-    return Text(" NOTHING HERE HAS BEEN VERIFIED. Anybody can write such a file; see kpmsg verify. ", "black on yellow")
-
-
-def _told(explanation: Explanation) -> Iterable[RenderableType]:
-    from rich.text import Text
-
-    from kpmsg.explanation import safe
-
-    yield Text("")
-    yield Text(explanation.headline, "bold")
-    facts = [("document id", explanation.id)] if explanation.id else []
-    facts += [("claims signature", f"{header.kid} ({header.alg})") for header in explanation.headers]
-    yield _table([*facts, *explanation.facts])
-    yield from _problems(safe(explanation.trouble))
-    for part in explanation.parts:
-        yield from _told(part)
 
 
 @app.command()
 def verify(
     file: File,
     record: Annotated[
-        list[str] | None, typer.Option(metavar="FILE", help="A key record of the signer; give every version that there is.")
+        list[str] | None,
+        typer.Option(metavar="FILE", help="A key record of the signer; give every version that there is."),
     ] = None,
     fingerprint: Annotated[
         str | None, typer.Option(help="The signer's fingerprint, as you got it by telephone or on paper.")
     ] = None,
     at: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Judge the keys as of then, e.g. 2026-03-31T14:05:09Z; else as of now.")
+        str | None,
+        typer.Option(
+            metavar="TIME", help="Judge the keys as of then, e.g. 2026-03-31T14:05:09Z; else as of now."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Verify a document, statement, grant or key record against key records.
+    """Say who signed a file, by key records.
+
+    A document, a receipt, status, page or refusal, a grant, or a key record itself.
 
     Exit status: 0 verified, 1 refused, 2 cannot tell. A key record is believed as far as its fingerprint was compared, and no further.
     """
+    from kpmsg.explanation import explain
+    from kpmsg.terminal import judged
     from kpmsg.verdict import judge
 
     signed = _read(file).rstrip(b"\r\n")
     records = [_read(name).rstrip(b"\r\n") for name in record or ()]
     verdict = judge(signed, records, fingerprint=fingerprint, at=_moment(at))
-    if as_json:
-        _print_json({"file": file, **verdict.members()})
-    else:
-        _print(*_judged(verdict, file))
+    _tell(judged(verdict, file, explain(signed).headline), {"file": file, **verdict.members()}, as_json)
     raise typer.Exit({"verified": DONE, "refused": REFUSED, "undecided": CANNOT_TELL}[verdict.standing])
-
-
-def _judged(verdict: Verdict, file: str) -> Iterable[RenderableType]:
-    from rich.text import Text
-
-    from kpmsg.explanation import readable, who
-
-    word, style = {
-        "verified": ("VERIFIED", "black on green"),
-        "refused": ("REFUSED", "white on red"),
-        "undecided": ("CANNOT TELL", "black on yellow"),
-    }[verdict.standing]
-    yield Text.assemble((f" {word} ", style), f" {readable(file)}")
-    yield Text("")
-    if verdict.standing != "verified":
-        yield _table([("reason", readable(verdict.text)), ("code", verdict.code), ("keys as of", f"{verdict.at:%Y-%m-%d %H:%M:%S} UTC")])
-        return
-    assert verdict.record is not None
-    record = verdict.record.record
-    facts = [("what", f"a {verdict.kind}; {verdict.text}"), ("signed by", f"{who(verdict.signer)}: {readable(record.authority.name)}")]
-    facts += [("", f"with the key {kid}") for kid in verdict.kids]
-    facts += [("for", who(verdict.recipient))] if verdict.recipient else []
-    facts += [("document id", verdict.id)] if verdict.id else []
-    facts.append(("keys as of", f"{verdict.at:%Y-%m-%d %H:%M:%S} UTC"))
-    facts.append(("key record", f"version {record.version} of {record.issued:%Y-%m-%d}, fingerprint\n{record.fingerprint}"))
-    yield _table(facts)
-    if verdict.compared:
-        yield Text("The fingerprint is the one that you gave.", "green")
-        return
-    doubt = f"The fingerprint was NOT COMPARED. Whoever made this key record made this; that it was {readable(record.address)} is not shown. "
-    yield Text(doubt + "Ask them for their fingerprint by another way, and give it with --fingerprint.", "yellow")
 
 
 def _moment(text: str | None) -> datetime:
@@ -231,14 +185,20 @@ def _moment(text: str | None) -> datetime:
 @app.command()
 def check(
     file: File,
-    sender: Annotated[str, typer.Option("--from", metavar="ADDRESS", help="Who will send it, e.g. BW or EU/antwerp.")],
+    sender: Annotated[
+        str, typer.Option("--from", metavar="ADDRESS", help="Who will send it, e.g. BW or EU/antwerp.")
+    ],
     as_json: Json = False,
 ) -> None:
-    """Say what is wrong with a draft (or each of a list), without any node. Exit status 3: a rule is broken."""
+    """Say what is wrong with a draft, or each of a list, offline.
+
+    Exit status 3: a rule is broken.
+    """
     from uuid_utils.compat import uuid7
 
     from kpmsg import documents, strictjson
     from kpmsg.errors import DraftError, MalformedError
+    from kpmsg.terminal import checked
 
     raw, moment = _read(file), _moment(None)
     try:
@@ -246,7 +206,10 @@ def check(
     except MalformedError as error:
         if error.code != "json-number":
             _fail(f"{file}: {error.text} ({error.code})")
-        drafts = json.loads(raw)  # never accepted; but a number where a text is due is better told by the field
+        try:  # never accepted, but a number where a text is due is better told by the field
+            drafts = json.loads(raw)
+        except ValueError:
+            _fail(f"{file}: {error.text} ({error.code})")
     several = isinstance(drafts, list)
     found: list[Problem] = []
     for index, draft in enumerate(drafts if several else [drafts]):
@@ -256,29 +219,37 @@ def check(
         except DraftError as error:
             problems = error.problems
         found += [_placed(problem, f"/{index}" if several else "") for problem in problems]
-    if as_json:
-        _print_json({"file": file, "drafts": len(drafts) if several else 1, "problems": [_shown(p) for p in found]})
-    else:
-        from kpmsg.explanation import readable, safe
-
-        rejected = sum(problem.severity == "reject" for problem in found)
-        count = f"{len(drafts)} drafts" if several else "the draft"
-        _print(*_problems(safe(found)), f"{readable(file)}: {count}: {rejected or 'no'} broken rule{'' if rejected == 1 else 's'}")
+    count = len(drafts) if several else 1
+    members = {"file": file, "drafts": count, "problems": [_shown(problem) for problem in found]}
+    _tell(checked(file, count, found), members, as_json)
     raise typer.Exit(BROKEN_RULE if any(problem.severity == "reject" for problem in found) else DONE)
 
 
 @app.command()
 def submit(
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Each holds a draft or a list of them; - for standard input.")],
+    files: Annotated[
+        list[str],
+        typer.Argument(metavar="FILE", help="Each holds a draft or a list of them; - for standard input."),
+    ],
     url: Annotated[str, typer.Option(envvar="KPMSG_URL", help="The node, e.g. https://node.example:8443.")],
-    key_file: Annotated[Path | None, typer.Option(help="Its first line is the API key; else KPMSG_KEY is.")] = None,
+    key_file: Annotated[
+        Path | None, typer.Option(help="Its first line is the API key; else KPMSG_KEY is.")
+    ] = None,
     wait: Annotated[int, typer.Option(min=0, max=60, help="Seconds to wait for the partner's receipt.")] = 0,
-    ca: Annotated[Path | None, typer.Option(help="PEM file of the authority that certifies the node.")] = None,
-    idempotency_key: Annotated[str | None, typer.Option(help="For a single file; to say exactly the same once more.")] = None,
-    insecure_plaintext: Annotated[bool, typer.Option(help="Send the API key over http to another machine.")] = False,
+    ca: Annotated[
+        Path | None, typer.Option(help="PEM file of the authority that certifies the node.")
+    ] = None,
+    idempotency_key: Annotated[
+        str | None, typer.Option(help="For a single file; to say exactly the same once more.")
+    ] = None,
+    insecure_plaintext: Annotated[
+        bool, typer.Option("--insecure-plaintext", help="Send the API key over http to another machine.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Hand drafts to the node, which signs, keeps and delivers them. Each file is taken whole or not at all.
+    """Hand drafts to the node, which signs and delivers them.
+
+    Each file is taken whole or not at all.
 
     To run this again does no harm: the idempotency key is made from the file's bytes, so the node does each file once, and tells where
     its documents are now. A file after one that was refused is still sent; after the node went away, none is.
@@ -286,33 +257,47 @@ def submit(
     import time
 
     from kpmsg.errors import ClientError
+    from kpmsg.terminal import not_taken, taken
 
     if idempotency_key is not None and len(files) > 1:
         _fail("--idempotency-key is for a single file: each file is a submission of its own")
+    bodies = [(file, _read(file)) for file in files]  # before anything is sent
     status = DONE
     with _node(url, key_file, ca, insecure_plaintext, time) as node:
-        for file in files:
-            body = _read(file)
+        for file, body in bodies:
             try:
                 done = node.submit(body, idempotency_key=idempotency_key, wait=wait)
             except ClientError as error:
-                _not_taken(file, error, as_json=as_json)
-                status = max(status, _status_of(error))
-                if status == NODE_AWAY:
-                    break
+                outcome = _status_of(error)
+                status = max(status, outcome)
+                _tell(
+                    not_taken(file, error, later=outcome == NODE_AWAY),
+                    _problem_of(file, error),
+                    as_json,
+                    sys.stderr,
+                )
+                if outcome != BROKEN_RULE:
+                    break  # the next would fare no better
             except ValueError as error:
                 _fail(str(error))
             else:
-                _taken(file, done, as_json=as_json)
+                members = {"file": file, "replayed": done.replayed, "documents": list(done.documents)}
+                _tell(taken(file, done), members, as_json)
     raise typer.Exit(status)
 
 
-def _node(url: str, key_file: Path | None, ca: Path | None, insecure_plaintext: bool, time: Any) -> NodeClient:
+def _node(
+    url: str, key_file: Path | None, ca: Path | None, insecure_plaintext: bool, time: Any
+) -> NodeClient:
     import ssl
 
     from kpmsg.client import NodeClient
 
-    lines = _read(str(key_file)).decode("ascii", "replace").split() if key_file else os.environ.get("KPMSG_KEY", "").split()
+    lines = (
+        _read(str(key_file)).decode("ascii", "replace").split()
+        if key_file
+        else os.environ.get("KPMSG_KEY", "").split()
+    )
     if not lines:
         _fail("no API key: give --key-file, or set KPMSG_KEY")
     try:
@@ -323,39 +308,21 @@ def _node(url: str, key_file: Path | None, ca: Path | None, insecure_plaintext: 
 
 
 def _status_of(error: ClientError) -> int:
-    if error.status is None or error.status in {408, 429, 500, 502, 503, 504, 507}:
-        return NODE_AWAY
-    return BROKEN_RULE if error.code in _RULES else NOT_ALLOWED
+    if error.status in {400, 409, 413, 422} and error.code != "answer-unreadable":
+        return BROKEN_RULE
+    return (
+        NODE_AWAY
+        if error.status is None or error.status in {408, 429} or error.status >= 500
+        else NOT_ALLOWED
+    )
 
 
-def _taken(file: str, done: Submitted, *, as_json: bool) -> None:
-    if as_json:
-        _print_json({"file": file, "replayed": done.replayed, "documents": list(done.documents)})
-        return
-    from kpmsg.explanation import readable
-
-    rows = []
-    for document in done.documents:
-        type_name = str(document.get("type")).removeprefix("org.kimberley.").rpartition(".")[0]
-        about = f"{document.get('certificate') or ''}  {type_name} to {document.get('partner')}".strip()
-        rows.append((readable(str(document["delivery"]["state"])), f"{readable(about)}\n{readable(str(document['id']))}"))
-    note = " (submitted before; nothing was done twice)" if done.replayed else ""
-    _print(f"{readable(file)}: {len(rows)} accepted{note}", _table(rows))
-
-
-def _not_taken(file: str, error: ClientError, *, as_json: bool) -> None:
-    if as_json:
-        parts = [_shown(problem) for problem in error.problems]
-        problem = {"code": error.code, "text": error.text, "status": error.status, "problems": parts}
-        _print_json({"file": file, "problem": problem})
-        return
-    from rich.text import Text
-
-    from kpmsg.explanation import readable, safe
-
-    again = ". Run the same command again later; nothing is done twice." if _status_of(error) == NODE_AWAY else ""
-    headline = Text(f"{readable(file)}: not accepted: {readable(error.text)} ({readable(error.code)}){again}", "red")
-    _print(headline, *(_problems(safe(error.problems)) if error.code == "document-invalid" else ()), to=sys.stderr)
+def _problem_of(file: str, error: ClientError) -> dict[str, Any]:
+    parts = [_shown(problem) for problem in error.problems]
+    return {
+        "file": file,
+        "problem": {"code": error.code, "text": error.text, "status": error.status, "problems": parts},
+    }
 
 
 # --- reading and printing -----------------------------------------------------------------------------------------------
@@ -379,7 +346,7 @@ def _read(name: str) -> bytes:
 
 
 def _fail(reason: str) -> NoReturn:
-    from kpmsg.explanation import readable
+    from kpmsg.wording import readable
 
     _write(f"kpmsg: {readable(reason)}\n", sys.stderr)
     raise typer.Exit(CANNOT_TELL)
@@ -392,60 +359,40 @@ def _placed(problem: Problem, at: str) -> Problem:
 
 
 def _shown(problem: Problem) -> dict[str, Any]:
-    return {"code": problem.code, "text": problem.text, "pointer": problem.pointer, "severity": problem.severity}
+    return {
+        "code": problem.code,
+        "text": problem.text,
+        "pointer": problem.pointer,
+        "severity": problem.severity,
+    }
 
 
-def _problems(problems: Sequence[Problem]) -> Iterable[RenderableType]:
-    """Problems that have gone through `safe`."""
-    from rich.text import Text
-
-    words = {"reject": ("wrong", "red"), "hold": ("look at", "yellow"), "warn": ("perhaps", "yellow")}
-    for problem in problems:
-        word, style = words[problem.severity]
-        place = f"at {problem.pointer}: " if problem.pointer else ""
-        yield Text.assemble((f"{word}: ", style), place, problem.text, (f" ({problem.code})", "dim"))
-
-
-def _table(facts: Sequence[tuple[str, str]]) -> RenderableType:
-    """Labels and values that have gone through `readable`; long values are folded, none is cut."""
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table.grid(padding=(0, 2, 0, 2))
-    table.add_column(style="cyan", max_width=20)
-    table.add_column(overflow="fold")
-    for label, value in facts:
-        table.add_row(Text(label), Text(value))
-    return table
+def _tell(
+    parts: Iterable[RenderableType], members: dict[str, Any], as_json: bool, stream: TextIO | None = None
+) -> None:
+    """To a person, or to a program (always on standard output)."""
+    _print_json(members) if as_json else _print(parts, stream)
 
 
 def _print_json(value: Any) -> None:
     _write(json.dumps(value) + "\n")  # pure ASCII: what could mislead a terminal is an escape here
 
 
-def _print(*parts: RenderableType, to: Any = None) -> None:
-    from io import StringIO
+def _print(parts: Iterable[RenderableType], stream: TextIO | None = None) -> None:
+    from kpmsg.terminal import page
 
-    from rich.console import Console
-
-    stream = to or sys.stdout
-    terminal = Console(file=stream, highlight=False, markup=False, emoji=False)
-    page = Console(
-        file=StringIO(), highlight=False, markup=False, emoji=False, width=terminal.width,
-        force_terminal=terminal.is_terminal, color_system=terminal.color_system and "standard", soft_wrap=False,
-    )  # fmt: skip
-    for part in parts:
-        page.print(part)
-    assert isinstance(page.file, StringIO)
-    _write("".join(f"{line.rstrip()}\n" for line in page.file.getvalue().splitlines()), stream)
+    stream = stream or sys.stdout
+    _write(page(parts, stream), stream)
 
 
-def _write(text: str, stream: Any = None) -> None:
+def _write(text: str, stream: TextIO | None = None) -> None:
     """Print, and go quietly when nobody reads any more (`kpmsg inspect x | head`)."""
     stream = stream or sys.stdout
     try:
         stream.write(text)
         stream.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # or Python complains when it flushes at the end
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), stream.fileno()
+        )  # or Python complains when it flushes at the end
         raise typer.Exit(NO_READER) from None

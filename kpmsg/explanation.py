@@ -1,44 +1,29 @@
 """What any file of the exchange is and says, in plain words, without a key: for support staff and the curious.
 
 `explain` takes bytes and always returns an `Explanation`. **It verifies nothing.** Everything in it is what the file says about itself,
-and whoever made the file may have written anything; `kpmsg.verdict` is for belief. All text that it returns is safe to print:
-control characters, bidirectional overrides, invisible and unassigned characters are written out as ``<U+202E>``.
+and whoever made the file may have written anything; `kpmsg.verdict` is for belief. All text that it returns is safe to print.
 
-It decides the words and knows the kinds of files; the forms themselves are read by the modules that own them.
+It knows the kinds of files; their forms are read by the modules that own them, and the words are those of `kpmsg.wording`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
-import unicodedata
-from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Final
 
 from pydantic import ValidationError
 
 from kpmsg import documents, frames, jws, strictjson
-from kpmsg.documents.participants import participants
 from kpmsg.errors import KpmsgError, MalformedError, Problem, RefusedError
 from kpmsg.keyrecord import MAX_SIGNATURES, KeyRecord
 from kpmsg.keys import PublicKey
+from kpmsg.wording import Fact, readable, told, who
 
 MOST_BYTES: Final = 8 * 1024 * 1024
 """No file of ours is larger: a frame may have half of it, a list of drafts all."""
 
 NOTHING: Final = "none of ours"
-_SHOWN = 12
-_MEMBERS = 60
-_LONGEST = 600
-_INVISIBLE: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-_AMOUNT: Final = re.compile(r"\A(0|[1-9][0-9]{0,11})\.[0-9]{2}\Z")
-_HS: Final = {"7102.10": "unsorted", "7102.21": "industrial", "7102.31": "non-industrial"}
-_WHO: Final = frozenset("from to source recipient issuer holder address authority participant provenance country".split())
-_OBVIOUS: Final = frozenset({"name", "native_name", "number_raw", "kind", "hs", "carats", "value_usd", "field", "code", "text"})
-
-Fact = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +42,11 @@ class Explanation:
     @property
     def sound(self) -> bool:
         """Whether it has the agreed form, its parts too; broken rules of content do not count."""
-        return self.kind != NOTHING and not any(_of_form(p) for p in self.trouble) and all(p.sound for p in self.parts)
+        return (
+            self.kind != NOTHING
+            and not any(_of_form(p) for p in self.trouble)
+            and all(p.sound for p in self.parts)
+        )
 
     def members(self) -> dict[str, Any]:
         """For JSON."""
@@ -70,17 +59,6 @@ class Explanation:
             "trouble": [{"code": p.code, "text": p.text, "pointer": p.pointer} for p in self.trouble],
             "content": self.content,
         } | ({"parts": [part.members() for part in self.parts]} if self.kind == "frame" else {})
-
-
-def readable(text: str) -> str:
-    """The text with everything that could mislead a reader or a terminal written out; line ends become slashes."""
-    if text.isascii() and text.isprintable():
-        return text
-    text = text.replace("\r\n", "\n").replace("\n", " / ").replace("\t", " ")
-    return "".join(
-        f"<U+{ord(character):04X}>" if unicodedata.category(character) in _INVISIBLE else character
-        for character in text
-    )
 
 
 def explain(data: bytes) -> Explanation:
@@ -108,7 +86,9 @@ def _signed(data: bytes) -> Explanation:
     try:
         parsed = jws.peek(data, max_signatures=MAX_SIGNATURES)
     except MalformedError as error:
-        return Explanation("signed", "Something signed that is not in the agreed form.", trouble=(_problem(error),))
+        return Explanation(
+            "signed", "Something signed that is not in the agreed form.", trouble=(_problem(error),)
+        )
     headers, payload = parsed.unverified_headers, parsed.unverified_payload
     types = sorted({header.typ for header in headers})
     typ = types[0]
@@ -118,18 +98,26 @@ def _signed(data: bytes) -> Explanation:
         if not isinstance(content, dict):
             raise MalformedError("document-type", "the payload is not an object", "")
     except MalformedError as error:
-        return Explanation(kind, f"A {kind} whose payload cannot be read.", headers=headers, trouble=(_problem(error),))
+        return Explanation(
+            kind, f"A {kind} whose payload cannot be read.", headers=headers, trouble=(_problem(error),)
+        )
     try:
         if typ == jws.DOCUMENT:
             headline, facts, trouble = _document(content, payload)
         elif typ == jws.KEY_RECORD:
             headline, facts, trouble = *_key_record(content), []
         else:
-            headline, facts, trouble = _statement(typ, content, payload), _told(content), []
+            headline, facts, trouble = _statement(typ, content, payload), told(content), []
     except RefusedError as error:
-        headline, facts, trouble = f"A {kind} that is not in the agreed form.", _told(content), [_problem(error)]
+        headline, facts, trouble = (
+            f"A {kind} that is not in the agreed form.",
+            told(content),
+            [_problem(error)],
+        )
     if len(types) > 1:
-        trouble.append(Problem("sig-typ", "its signatures are for different kinds of statement", "/signatures"))
+        trouble.append(
+            Problem("sig-typ", "its signatures are for different kinds of statement", "/signatures")
+        )
     identity = hashlib.sha256(payload).hexdigest() if typ == jws.DOCUMENT else None
     return Explanation(kind, readable(headline), tuple(facts), headers, tuple(trouble), identity, content)
 
@@ -140,10 +128,14 @@ def _document(content: dict[str, Any], payload: bytes) -> tuple[str, list[Fact],
     headline = f"{name}: {who(document.source)} writes to {who(document.recipient)}"
     if document.certificate_key:
         headline += f" about certificate {document.certificate_key}"
-    facts = [("written", f"{content['time']}"), ("message id", document.id), *_told(content.get("data", {}))]
+    facts = [("written", f"{content['time']}"), ("message id", document.id), *told(content.get("data", {}))]
     trouble = documents.breaches(document)
     if not document.supported:
-        trouble = [Problem("S07", f"documents of type {document.type} are not known to this version", "/type", "hold")]
+        trouble = [
+            Problem(
+                "S07", f"documents of type {document.type} are not known to this version", "/type", "hold"
+            )
+        ]
     return f"{headline}.", facts, trouble
 
 
@@ -155,8 +147,13 @@ def _key_record(content: dict[str, Any]) -> tuple[str, list[Fact]]:
         pointer = "".join(f"/{step}" for step in first["loc"])
         raise MalformedError("record-field", f"key record: {first['msg']}", pointer) from None
     facts = [("authority", readable(record.authority.name)), ("roles", ", ".join(record.authority.roles))]
-    facts += [("fingerprint", f"{record.fingerprint}\ncompare it with what came by another way (telephone, paper)")]
-    facts += [("issued", str(content["issued"])), ("version before", record.previous or "none, this is the first")]
+    facts += [
+        ("fingerprint", f"{record.fingerprint}\ncompare it with what came by another way (telephone, paper)")
+    ]
+    facts += [
+        ("issued", str(content["issued"])),
+        ("version before", record.previous or "none, this is the first"),
+    ]
     for key in record.identity.keys:
         facts.append(("identity key", f"{key.kid} ({key.alg})"))
     facts.append(("", f"{record.identity.threshold} of {len(record.identity.keys)} must sign a record"))
@@ -165,7 +162,7 @@ def _key_record(content: dict[str, Any]) -> tuple[str, list[Fact]]:
         since = f" since {said['since']}" if entry.since else ""
         span = f"{entry.status}{since}, valid from {said['valid_from']}{until}"
         facts.append((f"{entry.use} key", f"{entry.key.kid} ({entry.key.alg})\n{span}"))
-    facts += _told({name: content.get(name, {}) for name in ("endpoints", "certificates")})
+    facts += told({name: content.get(name, {}) for name in ("endpoints", "certificates")})
     headline = f"Key record of {who(record.address)}, version {record.version}."
     return headline, facts
 
@@ -214,22 +211,30 @@ def _frame(data: bytes) -> Explanation:
     header = strictjson.loads(data.split(b"\n", 1)[0], max_bytes=frames.MAX_HEADER_BYTES)
     asked = {} if frame.request is None else frame.request.members()
     parts = tuple(explain(line) for line in frame.lines)
-    return Explanation("frame", headline, tuple(_told(asked)), content=header, parts=parts)
+    return Explanation("frame", headline, tuple(told(asked)), content=header, parts=parts)
 
 
 def _pem(data: bytes) -> Explanation:
     label = readable(data[11:60].decode("ascii", "replace").partition("-----")[0])
     if label == "ENCRYPTED PRIVATE KEY":
-        return Explanation("private key", "A private key, encrypted with a passphrase. It must not leave its owner.")
+        return Explanation(
+            "private key", "A private key, encrypted with a passphrase. It must not leave its owner."
+        )
     if label.endswith("PRIVATE KEY"):
-        danger = Problem("key-file-unencrypted", "whoever has this file can sign in its owner's name: make a new key", None)
+        danger = Problem(
+            "key-file-unencrypted", "whoever has this file can sign in its owner's name: make a new key", None
+        )
         return Explanation("private key", "A private key that is NOT ENCRYPTED.", trouble=(danger,))
     return Explanation("PEM", f"A PEM file ({label}); it belongs to the transport, not to the documents.")
 
 
 def _plain(value: Any, data: bytes) -> Explanation:
     """JSON that nobody has signed."""
-    if isinstance(value, list) and value and all(isinstance(one, dict) and "recipient" in one for one in value):
+    if (
+        isinstance(value, list)
+        and value
+        and all(isinstance(one, dict) and "recipient" in one for one in value)
+    ):
         text = f"{len(value)} drafts in a list, unsigned; `kpmsg check` says what is wrong with them, if anything."
         return Explanation("drafts", text, content=value)
     if not isinstance(value, dict):
@@ -239,101 +244,41 @@ def _plain(value: Any, data: bytes) -> Explanation:
             key = PublicKey.from_jwk(value)
         except RefusedError as error:
             return Explanation("key", "A key (JWK) that cannot be registered.", trouble=(_problem(error),))
-        return Explanation("key", "A public key (JWK).", (("thumbprint", key.kid), ("algorithm", key.alg)), content=value)
+        return Explanation(
+            "key", "A public key (JWK).", (("thumbprint", key.kid), ("algorithm", key.alg)), content=value
+        )
     if "specversion" in value:
         try:
             headline, facts, trouble = _document(value, data)
         except RefusedError as error:
-            headline, facts, trouble = "A document that is not in the agreed form.", _told(value), [_problem(error)]
+            headline, facts, trouble = (
+                "A document that is not in the agreed form.",
+                told(value),
+                [_problem(error)],
+            )
         identity = hashlib.sha256(data).hexdigest()
         return Explanation(
             "payload", f"Without any signature: {headline}", tuple(facts), (), tuple(trouble), identity, value
         )
     if "recipient" in value and "data" in value:
-        text = f"A draft of a document ({readable(str(value.get('type')))}), unsigned; `kpmsg check` says more."
-        return Explanation("draft", text, tuple(_told(value)), content=value)
+        text = (
+            f"A draft of a document ({readable(str(value.get('type')))}), unsigned; `kpmsg check` says more."
+        )
+        return Explanation("draft", text, tuple(told(value)), content=value)
     return _nothing("json-members", "JSON, but with other members than any file of the exchange")
 
 
 def _nothing(code: str, text: str) -> Explanation:
-    return Explanation(NOTHING, "This is none of the files of the exchange.", trouble=(Problem(code, readable(text), None),))
-
-
-# -- words ---------------------------------------------------------------------------------------------------------------
-
-
-def who(address: object) -> str:
-    """An authority with the name of its Participant, where there is one of that code."""
-    text = readable(str(address))
-    known = participants().get(text[:2]) if re.fullmatch(r"[A-Z]{2}(/[a-z0-9-]{1,32})?", text) else None
-    return text if known is None else f"{text} ({known.name})"
-
-
-def _told(content: dict[str, Any]) -> list[Fact]:
-    """Every member as a line of words, whatever they are: members that we do not know are shown too."""
-    facts: list[Fact] = []
-    for name, value in islice(content.items(), _MEMBERS):
-        label = readable(name.replace("_", " "))[:40]
-        if isinstance(value, list) and value:
-            entries = [_phrase(one, name) for one in value[:_SHOWN]]
-            if len(value) > _SHOWN:
-                entries.append(f"... and {len(value) - _SHOWN} more (--json shows all)")
-            facts.append((label, "\n".join(entries)))
-        else:
-            facts.append((label, _phrase(value, name)))
-    return facts
-
-
-def _phrase(value: Any, name: str) -> str:
-    if isinstance(value, dict):
-        phrases = [
-            part if key in _OBVIOUS | _WHO else f"{readable(key.replace('_', ' '))} {part}"
-            for key, one in islice(value.items(), _MEMBERS)
-            if (part := _phrase(one, key))
-        ]
-        # A right-to-left name would reorder what stands beside it, so it gets a line of its own.
-        between = "\n" if any(_leftward(phrase) for phrase in phrases) else ", "
-        return between.join(phrases) or "nothing"
-    if isinstance(value, list):
-        return ", ".join(_phrase(one, name) for one in value[:_SHOWN]) + (", ..." if len(value) > _SHOWN else "")
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "none" if value is None else _word(str(value), name)
-
-
-def _word(text: str, name: str) -> str:
-    if name in {"carats", "value_usd", "declared_value_usd"} and _AMOUNT.match(text):
-        whole, _, cents = text.partition(".")
-        amount = f"{int(whole):,}.{cents}"
-        return f"{amount} ct" if name == "carats" else f"US$ {amount}"
-    if name == "hs" and text in _HS:
-        return f"{text} ({_HS[text]})"
-    if name == "kind":
-        return {"kp": "KP certificate", "mixed_list": "mixed", "mixed_undisclosed": "mixed, countries not told"}.get(
-            text, readable(text)
-        )
-    if text.startswith("-----BEGIN "):
-        return f"PEM of {len(text)} characters"
-    if len(text) > _LONGEST:
-        return f"{readable(text[:_LONGEST])}... ({len(text)} characters; --json shows all)"
-    return who(text) if name in _WHO else readable(text)
-
-
-def _leftward(text: str) -> bool:
-    return not text.isascii() and any(unicodedata.bidirectional(character) in {"R", "AL", "AN"} for character in text)
+    return Explanation(
+        NOTHING, "This is none of the files of the exchange.", trouble=(Problem(code, readable(text), None),)
+    )
 
 
 def _problem(error: KpmsgError) -> Problem:
-    return Problem(error.code, readable(error.text), None if error.pointer is None else readable(error.pointer))
+    return Problem(
+        error.code, readable(error.text), None if error.pointer is None else readable(error.pointer)
+    )
 
 
 def _of_form(problem: Problem) -> bool:
     return problem.code.startswith(("json-", "jws-", "frame-", "document-", "record-", "key-", "sig-"))
-
-
-def safe(problems: Iterable[Problem]) -> list[Problem]:
-    """The same, safe to print."""
-    return [
-        Problem(readable(p.code), readable(p.text), None if p.pointer is None else readable(p.pointer), p.severity)
-        for p in problems
-    ]

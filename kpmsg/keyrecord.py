@@ -8,6 +8,7 @@ digest of the one before, and partners keep them all. Trust in the first one com
 :func:`open_record` says only that a record agrees with itself; whether it is *the* authority's is for whoever compares
 :attr:`KeyRecord.fingerprint` with what came by another way, or holds the version before (:func:`open_next`). What a record
 means on a given day is :func:`key_for`. This module knows neither documents nor who takes part in the Scheme.
+Rules K2 to K9 of protocol/keys.md.
 
 Codes: ``record-field`` (not the agreed form); ``key-threshold``, ``key-proof``, ``key-duplicate``, ``key-chain``,
 ``key-foreign`` (refused as a whole); ``key-unknown``, ``key-use``, ``key-not-yet``, ``key-expired``, ``key-retired``,

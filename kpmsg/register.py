@@ -355,21 +355,24 @@ def on_page(
         return Step(quiet, (Report("page-contradicts", "a signed page of their register contradicts itself"),))
     mine = ledger.ours(page.ids)
     lacking = [i for i in page.ids if i not in mine and i not in returned]
-    if lacking and not set(lacking) <= set(asked.request.lacks):
-        return _page(conversation, Step(conversation), known, nonce, lacking)
-    if lacking:  # asked for, and not all of them came: go as far as possible, at least one entry
-        entries = entries[: max(1, page.ids.index(lacking[0]))]
+    unknown = False
+    if lacking:  # go as far as possible; each answer must bring us further, or two partial ones could alternate for ever
+        sure = page.ids.index(lacking[0])
+        if sure == 0 and lacking[0] not in asked.request.lacks:
+            return _page(conversation, Step(conversation), known, nonce, lacking)
+        unknown = sure == 0  # asked for, and even the first of them did not come
+        entries = entries[: max(1, sure)]
     changes: list[Change] = []
     back = tuple(returned[e.id] for e in entries if e.id in returned and e.id not in mine)
     if back:
         changes += [*_excluded(back, {entry.id for entry in entries}, ledger), TakeBack(back)]
     changes += [Believe(entries), *_said_after_all(entries, ledger)]
-    if entries[0].id in lacking:
+    if unknown:
         text = f"position {entries[0].position} of their register names a document that bears no signature of ours"
         changes.append(Report("register-unknown-document", text))
     step = Step(conversation, tuple(changes))
     if entries[-1].position < page.size:
-        return _page(conversation, step, Head(entries[-1].position, entries[-1].head), nonce)
+        return _page(conversation, step, Head(entries[-1].position, entries[-1].head), nonce, lacking[unknown:])
     return _settle(conversation, ledger, at, step)
 
 

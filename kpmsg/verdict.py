@@ -23,7 +23,7 @@ from kpmsg.verification import open_document, open_statement
 
 Standing = Literal["verified", "refused", "undecided"]
 
-_FORMS: Final = {
+_FORMS: Final[dict[str, type[frames.Receipt | frames.Refusal | frames.Status | frames.Page]]] = {
     jws.RECEIPT: frames.Receipt,
     jws.REFUSAL: frames.Refusal,
     jws.STATUS: frames.Status,
@@ -45,6 +45,7 @@ class Verdict:
     recipient: str | None = None
     kids: tuple[str, ...] = ()
     id: str | None = None  #: of a document
+    dated: str | None = None  #: when it was made, by the signer's own clock
     record: VerifiedRecord | None = None  #: the newest version that was used
     compared: bool = False  #: a fingerprint that came by another way is that of the records
 
@@ -60,6 +61,7 @@ class Verdict:
             "recipient": self.recipient,
             "kids": list(self.kids),
             "id": self.id,
+            "dated": self.dated,
             "at": self.at.isoformat(),
             "record": None
             if record is None
@@ -91,8 +93,9 @@ def judge(raw: bytes, records: Sequence[bytes], *, fingerprint: str | None, at: 
         claims = strictjson.loads(parsed.unverified_payload)
         if not isinstance(claims, Mapping):
             raise MalformedError("document-type", "the payload is not an object", "")
+        verdict = replace(verdict, dated=_dated(claims))
         if typ == jws.KEY_RECORD:
-            return _key_record(verdict, raw, claims, records, fingerprint)
+            return _key_record(verdict, raw, records, fingerprint)
         if typ == jws.POSSESSION:
             raise _Undecided("file-kind", "a proof of possession means something inside a key record only")
         signer, recipient = _parties(typ, claims)
@@ -106,7 +109,11 @@ def judge(raw: bytes, records: Sequence[bytes], *, fingerprint: str | None, at: 
         code, text = reason.args
         return replace(verdict, standing="undecided", code=code, text=text)
     except RefusedError as error:
-        hint = "; if it is known from elsewhere when it existed, judge it as of then" if error.code in _ANOTHER_DAY else ""
+        hint = (
+            "; if it is known from elsewhere when it existed, judge it as of then"
+            if error.code in _ANOTHER_DAY
+            else ""
+        )
         return replace(verdict, standing="refused", code=error.code, text=error.text + hint)
 
 
@@ -125,9 +132,7 @@ def _signed(verdict: Verdict, raw: bytes, typ: str, chain: Sequence[VerifiedReco
     return replace(verdict, standing="verified", code="ok", text="every signature holds")
 
 
-def _key_record(
-    verdict: Verdict, raw: bytes, claims: Mapping[str, Any], records: Sequence[bytes], fingerprint: str | None
-) -> Verdict:
+def _key_record(verdict: Verdict, raw: bytes, records: Sequence[bytes], fingerprint: str | None) -> Verdict:
     """A record is judged by itself and by the versions before it, if there are any at hand."""
     candidate = open_record(raw)
     address = candidate.record.address
@@ -139,7 +144,11 @@ def _key_record(
     ]
     chain = _chain([*earlier, candidate])
     verdict = _compared(verdict, chain, fingerprint)
-    text = f"it agrees with itself and follows version {chain[-2].record.version}" if len(chain) > 1 else "it agrees with itself"
+    text = (
+        f"it agrees with itself and follows version {chain[-2].record.version}"
+        if len(chain) > 1
+        else "it agrees with itself"
+    )
     return replace(verdict, standing="verified", code="ok", text=text)
 
 
@@ -148,8 +157,15 @@ def _parties(typ: str, claims: Mapping[str, Any]) -> tuple[str, str]:
     names = {jws.DOCUMENT: ("source", "recipient"), jws.GRANT: ("issuer", "holder")}.get(typ, ("from", "to"))
     signer, recipient = (claims.get(name) for name in names)
     if not isinstance(signer, str) or not isinstance(recipient, str):
-        raise MalformedError("document-missing", f"does not say {names[0]} whom to whom it goes", f"/{names[0]}")
+        raise MalformedError(
+            "document-missing", f"does not say {names[0]} whom to whom it goes", f"/{names[0]}"
+        )
     return signer, recipient
+
+
+def _dated(claims: Mapping[str, Any]) -> str | None:
+    found = (claims.get(name) for name in ("time", "at", "issued"))
+    return next((text for text in found if isinstance(text, str)), None)
 
 
 def _of(address: str, records: Sequence[bytes]) -> list[VerifiedRecord]:
@@ -159,7 +175,9 @@ def _of(address: str, records: Sequence[bytes]) -> list[VerifiedRecord]:
         try:
             version = open_record(raw)
         except RefusedError as error:
-            raise _Undecided("record-unsound", f"key record {number} does not hold: {error.text} ({error.code})") from None
+            raise _Undecided(
+                "record-unsound", f"key record {number} does not hold: {error.text} ({error.code})"
+            ) from None
         if version.record.address == address:
             found.append(version)
     return found
@@ -177,10 +195,12 @@ def _chain(versions: Sequence[VerifiedRecord]) -> list[VerifiedRecord]:
             continue
         number, before = version.record.version, last.record.version
         if number == before:
-            text = f"there are two different key records of {version.record.address} with version {number}: call them"
+            text = f"there are two different key records of {version.record.address} with version {number}; ask them which one is theirs"
             raise _Undecided("record-fork", text)
         if number > before + 1:
-            raise _Undecided("record-gap", f"version {before + 1} of the key record of {version.record.address} is missing")
+            raise _Undecided(
+                "record-gap", f"version {before + 1} of the key record of {version.record.address} is missing"
+            )
         try:
             chain.append(open_next(last, version.raw))
         except RefusedError as error:
@@ -195,5 +215,7 @@ def _compared(verdict: Verdict, chain: Sequence[VerifiedRecord], fingerprint: st
         return verdict
     if not any(same_fingerprint(fingerprint, version.record.fingerprint) for version in chain):
         actual = chain[-1].record.fingerprint
-        raise UntrustedKeyError("key-fingerprint", f"the key record is not the expected one: its fingerprint is {actual}")
+        raise UntrustedKeyError(
+            "key-fingerprint", f"the key record is not the expected one: its fingerprint is {actual}"
+        )
     return replace(verdict, compared=True)

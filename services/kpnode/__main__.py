@@ -1,4 +1,4 @@
-"""`python -m kpnode`: the same as the command `kpnode`."""
+"""`python -m kpnode`, the same as `kpnode`."""
 
 from kpnode.cli import app
 

@@ -1,4 +1,4 @@
-"""What a partner gets on our RabbitMQ, and not a right more (protocol/transport.md).
+"""What a partner gets on our RabbitMQ, and not a right more (T4 and T6 of protocol/transport.md).
 
 Per partner one virtual host, one user that can log in with a client certificate only, one exchange it may write to and
 a queue it may not even see. This module decides names, rights and limits, renders them as an importable definitions

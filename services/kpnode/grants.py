@@ -1,4 +1,4 @@
-"""Grants: what an authority hands a partner so that the partner can deliver to it.
+"""Grants: what an authority hands a partner so that the partner can deliver to it (K10 of protocol/keys.md).
 
 A grant names our broker and our virtual host for that partner there, and carries the client certificate that we issued for
 the partner's transport key and the CA certificate by which it recognises our broker; and, where we take part in it, our address

@@ -171,6 +171,7 @@ def transact(
             case Status() as status:
                 step = register.on_status(outcome.conversation, status, ledger, nonce, at)
             case Page() as page:
+                crash.point("P1")
                 returned = {item.id: item for item in arrived.items}
                 step = register.on_page(outcome.conversation, page, returned, ledger, nonce, at)
         ledger.record(step.changes, arrived.signed)
@@ -180,7 +181,7 @@ def transact(
         for raw, code, text in opened.answerable[: frames.MAX_DOCUMENTS]:
             digest = hashlib.sha256(raw).hexdigest()
             _say(outcome, parties, Refusal(digest, _unverified_id(raw), code, text[:1000], at))
-    _crash_points(outcome)
+    _crash_points_before(outcome.effects)
     return outcome
 
 
@@ -253,10 +254,18 @@ def _unverified_id(raw: bytes) -> str | None:
         return None
 
 
-def _crash_points(outcome: Outcome) -> None:
-    if outcome.effects.admitted:
+def _crash_points_before(effects: Effects) -> None:
+    if effects.admitted:
         crash.point("B1")
-    if outcome.effects.received:
+    if effects.received:
         crash.point("A8")
-    if outcome.effects.taken_back:
+    if effects.taken_back:
         crash.point("A9")
+
+
+def crash_points_after(effects: Effects) -> None:
+    """The same for the moment after the commit, when nothing has been said or acknowledged yet."""
+    if effects.admitted:
+        crash.point("B2")
+    if effects.taken_back:
+        crash.point("A9-after")

@@ -215,7 +215,6 @@ class Node:
             except Exception:
                 log.exception("effects-failed", partner=partner)
                 replies = await self._one_by_one(peer, opened, parties, at)
-        crash.point("B2")
         return replies
 
     async def _transact(
@@ -263,6 +262,7 @@ class Node:
         """What follows a commit: the new conversation, the schedule, and everybody who waits."""
         now = time.monotonic()
         effects = outcome.effects
+        inbox.crash_points_after(effects)
         peer.conversation = outcome.conversation
         peer.heard_at = self.stamp()
         peer.schedule.heard(now)

@@ -29,9 +29,7 @@ from pydantic import (
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
-    NestedSecretsSettingsSource,
     PydanticBaseSettingsSource,
-    SecretsSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
@@ -42,7 +40,6 @@ from kpnode.transports.loopback import is_loopback
 PREFIX: Final = "KPNODE_"
 #: Variables of that prefix that are no settings: where the sources are, and what a test of crashes needs.
 NOT_SETTINGS: Final = frozenset({"KPNODE_CONFIG", "KPNODE_SECRETS_DIR", "KPNODE_CRASH_AT"})
-SECRET_BYTES: Final = 64 * 1024
 
 _Port = Annotated[int, Field(ge=1, le=65535)]
 _Host = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.:-]{1,253}$")]
@@ -196,7 +193,7 @@ class Settings(BaseSettings):
         default=(), max_length=20, description="How the numbers of this authority's certificates begin; published."
     )
     home: Path = Field(description="Directory of the node's keys, certificates and database; for the node's user alone.")
-    passphrase: Annotated[SecretStr, Field(min_length=8)] = Field(
+    passphrase: SecretStr = Field(
         description="Opens the private keys in home. Give it as a secret file rather than in the environment."
     )
     database: SecretStr | None = Field(
@@ -210,6 +207,13 @@ class Settings(BaseSettings):
     )
     api: Api = Field(default=Api(), description="The API.")
     log: Log = Field(default=Log(), description="Logs.")
+
+    @field_validator("passphrase")
+    @classmethod
+    def _long(cls, value: SecretStr) -> SecretStr:
+        if len(value.get_secret_value()) < 8:
+            raise ValueError("must have at least 8 characters")
+        return value
 
     @field_validator("home")
     @classmethod
@@ -251,11 +255,13 @@ def load(config: Path | None = None, environment: Mapping[str, str] | None = Non
     here = Path("kpnode.toml")
     file = named or (here if here.is_file() else None)
     secrets = around.get("KPNODE_SECRETS_DIR") or around.get("CREDENTIALS_DIRECTORY")
-    problems = _strange_variables(around)
+    problems, values = list[str](), dict[str, Any]()
     try:
-        values = _merge(_from_secrets(secrets), _from_environment(around))
         if file is not None:
-            values = _merge(TomlConfigSettingsSource(Settings, file)(), values)
+            values = TomlConfigSettingsSource(Settings, file)()
+        for named_values in (_secrets(secrets), around):
+            problems += _strange_names(named_values)
+            values = _merge(values, _by_name(named_values))
     except (ValueError, OSError, UnreadableValueError) as error:
         raise SettingsError([*problems, f"a source of settings cannot be read: {error}"]) from None
     try:
@@ -280,39 +286,30 @@ def _said(kind: str, text: str) -> str:
     return text.removeprefix("Value error, ")
 
 
-def _strange_variables(around: Mapping[str, str]) -> list[str]:
+def _strange_names(named: Mapping[str, str]) -> list[str]:
     # pydantic-settings looks for the names it knows and so never sees a mistyped one.
     known = {name.upper() for name in Settings.model_fields}
     return [
         f"{name}: there is no such setting"
-        for name in sorted(around)
-        if name.startswith(PREFIX)
-        and name not in NOT_SETTINGS
-        and name.removeprefix(PREFIX).partition("__")[0] not in known
+        for name in sorted(named)
+        if name.upper().startswith(PREFIX)
+        and name.upper() not in NOT_SETTINGS
+        and name.upper().removeprefix(PREFIX).partition("__")[0] not in known
     ]
 
 
-def _from_environment(around: Mapping[str, str]) -> dict[str, Any]:
+def _by_name(named: Mapping[str, str]) -> dict[str, Any]:
     source = EnvSettingsSource(Settings)
-    source.env_vars = {name.lower(): value for name, value in around.items() if value != ""}
+    source.env_vars = {name.lower(): value for name, value in named.items() if value != ""}
     return source()
 
 
-def _from_secrets(directory: str | None) -> dict[str, Any]:
+def _secrets(directory: str | None) -> dict[str, str]:
+    """The files whose names are settings; an editor's newline at the end is no part of a secret."""
     if directory is None:
         return {}
-    if not Path(directory).is_dir():
-        raise OSError(f"the directory of secrets {directory} does not exist")
-    plain = SecretsSettingsSource(Settings, secrets_dir=directory)
-    source = NestedSecretsSettingsSource(
-        plain,
-        secrets_dir=directory,
-        secrets_dir_missing="error",
-        secrets_dir_max_size=SECRET_BYTES,
-        secrets_prefix=PREFIX,
-        secrets_nested_delimiter="__",
-    )
-    return source()
+    files = [path for path in Path(directory).iterdir() if path.name.upper().startswith(PREFIX)]
+    return {path.name: path.read_text().strip() for path in files if path.is_file()}
 
 
 def _merge(weak: Mapping[str, Any], strong: Mapping[str, Any]) -> dict[str, Any]:

@@ -41,9 +41,9 @@ class Bridge:
 
     async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            for answer in ("lifespan.startup.complete", "lifespan.shutdown.complete"):
+            for name in ("lifespan.startup.complete", "lifespan.shutdown.complete"):
                 await receive()
-                await send({"type": answer})
+                await send({"type": name})
             return
         body = b""
         while (message := await receive())["type"] == "http.request":
@@ -104,7 +104,9 @@ def test_every_answer_is_as_the_schema_says(running: tuple[Bridge, str]) -> None
         generation=GenerationConfig(max_examples=8, deterministic=True, no_shrink=True),
         continue_on_failure=True,
     )
-    config = SchemathesisConfig(projects=ProjectsConfig(default=project), suppress_health_check=[HealthCheck.all])
+    config = SchemathesisConfig(
+        projects=ProjectsConfig(default=project), suppress_health_check=[HealthCheck.all]
+    )
     schema = schemathesis.openapi.from_asgi("/openapi.json", app, config=config)
     faults, requests = set(), 0
     for event in from_schema(schema).execute():

@@ -286,3 +286,23 @@ async def test_frames_of_another_sender_are_refused(files: list[tuple[str, str]]
         count = await ae.database.read(lambda c: c.execute(select(func.count()).select_from(t.quarantine)).scalar())
         assert count == 1
         assert await rows(ae) == []
+
+
+async def test_a_rejected_notification_may_be_sent_again_corrected(files: list[tuple[str, str]]) -> None:
+    async with stage(*files) as play:
+        bw, ae = play.sites["BW"].running, play.sites["AE"].running
+        draft = trade().notification(1)
+        first = await submit(bw, draft, "a")
+        assert await bw.received([first], 10)
+        refusal = {
+            "type": "rejection",
+            "recipient": "BW",
+            "subject": documents.certificate_key(draft["data"]["certificate"]["number_raw"]),
+            "data": {"refers_to": first, "reasons": [{"code": "P03", "severity": "reject", "text": "No approval."}]},
+        }
+        assert await ae.received([await submit(ae, refusal)], 10)
+        assert list((await states(bw)).values()) == ["rejected"] == list((await states(ae)).values())
+        again = await submit(bw, draft, "b")
+        assert await bw.received([again], 10)
+        assert list((await states(bw)).values()) == ["notified"] == list((await states(ae)).values())
+        assert await incidents(ae) == []

@@ -44,7 +44,7 @@ def play(seed: int, summary: Summary) -> str | None:
             return failure
     world = World(seed)
     summary.runs += 1
-    failure = _run(world)
+    failure = run(world)
     summary.counts.update(world.counts)
     return failure
 
@@ -52,7 +52,7 @@ def play(seed: int, summary: Summary) -> str | None:
 def traced(seed: int) -> tuple[list[str], str | None]:
     """Run one seed and keep every line of what happens."""
     world = World(seed, tracing=True)
-    failure = _run(world)
+    failure = run(world)
     assert world.trace is not None
     return world.trace, failure
 
@@ -62,7 +62,8 @@ def digest(trace: list[str]) -> str:
     return hashlib.sha256("\n".join(trace).encode()).hexdigest()
 
 
-def _run(world: World) -> str | None:
+def run(world: World) -> str | None:
+    """Play one world to its end; what does not hold, if something does not."""
     try:
         world.run()
     except (Violation, IntegrityError) as error:

@@ -77,7 +77,7 @@ class World:
         )
         self.faults = self._draw_faults()
         self.overrides = rng.random() < 0.1
-        self.horizon = 3 * 86400.0 if rng.random() < 0.02 else rng.choice((60.0, 200.0, 200.0, 600.0))
+        self.horizon = 2 * 86400.0 if rng.random() < 0.01 else rng.choice((60.0, 200.0, 200.0, 600.0))
         self.nodes = {a: Node(self, a, [b for b in addresses if b != a]) for a in addresses}
         self.network = Network(self, addresses)
         self.resting = False
@@ -160,7 +160,7 @@ class World:
     def _notify(self) -> None:
         addresses = list(self.nodes)
         author, recipient = self.rng.sample(addresses, 2)
-        for _ in range(self.rng.choice((1, 1, 1, 3, 6))):
+        for _ in range(self.rng.choice((1, 1, 1, 1, 2, 5))):
             n = len(self.intents)
             self._want(Intent(f"key-{n}", author, recipient, "notification", f"{author}-{n}"))
 
@@ -318,11 +318,11 @@ class World:
                 node.start()
             acts: list[tuple[int, Callable[[], None]]] = [
                 (34, self._notify),
-                (5, self._forge),
-                (8, self._kill),
-                (7, self._restore),
+                (6, self._forge),
+                (6, self._kill),
+                (9, self._restore),
                 (1, self._restore_all),
-                (1, self._lose),
+                (2, self._lose),
                 (6, self._wipe),
                 (6, self._broker_down),
                 (5, self._cut),
@@ -331,7 +331,7 @@ class World:
             quiet = self.rng.random() < 0.1  # some runs without restores, where nothing at all may be reported
             harmful = (self._restore, self._restore_all, self._lose)
             chosen = [(w, act) for w, act in acts if not (quiet and act in harmful)]
-            for act in self.rng.choices([a for _, a in chosen], [w for w, _ in chosen], k=self.rng.randint(20, 60)):
+            for act in self.rng.choices([a for _, a in chosen], [w for w, _ in chosen], k=self.rng.randint(20, 50)):
                 self.counts["acts"] += 1
                 self.at(self.rng.uniform(0.0, self.horizon), None, act)
             self._play(self.horizon)

@@ -44,7 +44,6 @@ MOST_DRAFTS: Final = 500
 BULK_BODY: Final = 8 * 1024 * 1024
 SINGLE_BODY: Final = strictjson.MAX_BYTES
 _TYPES: Final = {kind.name: kind.type for kind in documents.TYPES.values()}
-_ID: Final = r"^[0-9a-f]{64}$"
 
 
 class Filter(Page):

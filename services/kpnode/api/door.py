@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hmac
 import inspect
+import math
 import re
 import time
 from collections import Counter
@@ -36,19 +37,29 @@ from kpnode.store.database import StoreError, StoreFullError
 from kpnode.store.submissions import ClaimedError, KeyReusedError, PartnerUnknownError
 
 REFRESH_SECONDS: Final = 5.0
-SOONEST_SECONDS: Final = 0.5
 RETRY_SECONDS: Final = "5"
 SCHEME: Final = "apiKey"
 _TOKEN: Final = re.compile(r"\A[Bb]earer +kp_([0-9a-f]{16})_([0-9a-f]{64})\Z")
 log = structlog.get_logger()
 
 
-@dataclass(slots=True)
 class _Bucket:
-    """What one key may still ask for; refills with time."""
+    """So many at once, and so many a second in the long run."""
 
-    tokens: float
-    at: float
+    def __init__(self, most: float, per_second: float) -> None:
+        self._most = self._tokens = most
+        self._per_second = per_second
+        self._at = time.monotonic()
+
+    def take(self) -> float:
+        """Take one: 0, or the seconds until there is one."""
+        now = time.monotonic()
+        self._tokens = min(self._most, self._tokens + (now - self._at) * self._per_second)
+        self._at = now
+        if self._tokens < 1:
+            return (1 - self._tokens) / self._per_second
+        self._tokens -= 1
+        return 0.0
 
 
 @dataclass
@@ -61,6 +72,9 @@ class Door:
     _callers: dict[str, Caller] = field(default_factory=dict)
     _read_at: float = float("-inf")
     _buckets: dict[str, _Bucket] = field(default_factory=dict)
+    _strangers: _Bucket = field(
+        default_factory=lambda: _Bucket(20, 2.0)
+    )  # guessing must not read the database at will
 
     async def admit(self, request: Request, scope: str) -> Caller:
         """The caller, if it has a valid key with `scope` and has not asked too often. Refuses with 401, 403 or 429."""
@@ -94,7 +108,7 @@ class Door:
         if token is not None:
             key_id, secret = token.groups()
             caller = self._callers.get(key_id)
-            if caller is None and now - self._read_at > SOONEST_SECONDS:
+            if caller is None and not self._strangers.take():
                 await self._read(now)  # it may have been made a moment ago
                 caller = self._callers.get(key_id)
             if (
@@ -121,18 +135,17 @@ class Door:
     def _spend(self, caller: Caller) -> None:
         if self.requests_per_minute is None:
             return
-        rate, now = self.requests_per_minute / 60, time.monotonic()
-        bucket = self._buckets.setdefault(caller.id, _Bucket(float(self.requests_per_minute), now))
-        bucket.tokens = min(float(self.requests_per_minute), bucket.tokens + (now - bucket.at) * rate)
-        bucket.at = now
-        if bucket.tokens < 1:
-            seconds = max(1, round((1 - bucket.tokens) / rate))
+        most = self.requests_per_minute
+        bucket = self._buckets.get(caller.id)
+        if bucket is None:
+            bucket = self._buckets[caller.id] = _Bucket(most, most / 60)
+        seconds = bucket.take()
+        if seconds:
             raise Refused(
                 "rate-limited",
-                f"This API key may send {self.requests_per_minute} requests a minute. Wait, then send it again.",
-                headers={"retry-after": str(seconds)},
+                f"This API key may send {most} requests a minute. Wait, then send it again.",
+                headers={"retry-after": str(math.ceil(seconds))},
             )
-        bucket.tokens -= 1
 
 
 class Operation(APIRoute):
@@ -184,8 +197,7 @@ def problem_of(error: Exception, label: str) -> Refused:
         case Refused():
             return error
         case DraftError():
-            errors = [{"code": p.code, "pointer": p.pointer or "", "detail": p.text} for p in error.problems]
-            return Refused("document-invalid", error.text, errors=errors)
+            return _broken(error)
         case RequestValidationError():
             errors = [_invalid(one) for one in error.errors()]
             return Refused("request-invalid", "; ".join(str(one["detail"]) for one in errors), errors=errors)
@@ -221,6 +233,18 @@ def problem_of(error: Exception, label: str) -> Refused:
         "internal",
         "Something failed here; the operator finds it in the log. Nothing is known to have changed.",
     )
+
+
+def _broken(error: DraftError) -> Refused:
+    """Every rule that a draft breaks; those that refuse it first, those that only warn after them."""
+    problems = sorted(error.problems, key=lambda p: p.severity != "reject")
+    errors = [
+        {"code": p.code, "pointer": p.pointer or "", "detail": p.text, "severity": p.severity}
+        for p in problems
+    ]
+    more = sum(p.severity == "reject" for p in problems) - 1
+    detail = problems[0].text + (f" (and {more} more)" if more > 0 else "")
+    return Refused("document-invalid", detail, errors=errors)
 
 
 def not_submitted(error: ClaimedError | PartnerUnknownError, at: str) -> Refused:

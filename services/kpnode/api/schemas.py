@@ -202,7 +202,12 @@ _PROBLEM: Final = _object(
         "errors": _array(
             _object(
                 {"code": _text(), "detail": _text()},
-                {"pointer": _text("RFC 6901, into the body."), "parameter": _text(), "header": _text()},
+                {
+                    "pointer": _text("RFC 6901, into the body."),
+                    "parameter": _text(),
+                    "header": _text(),
+                    "severity": _text(),
+                },
             )
         ),
         "document": _ID | {"description": "With `already-said`: the document that says it."},

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from kpmsg import documents, jws
-from kpmsg.case import Case, Filed, fold, objections
+from kpmsg.case import Case, Filed, fold, objections, released_by
 from kpmsg.verification import Verified
 from kpnode.store import tables as t
 
@@ -102,6 +102,23 @@ def record_cases(connection: Connection, items: Iterable[Verified], at: str, *, 
     return bool(answers)
 
 
+def refold(connection: Connection, keys: Sequence[str], at: str) -> None:
+    """Fold certificates anew whose documents count differently now (one is withheld no longer)."""
+    for key, filings in filed(connection, keys).items():
+        columns = _case_columns(fold(key, filings), at)
+        connection.execute(update(t.certificate).where(t.certificate.c.key == key).values(**columns))
+
+
+def release_claims(connection: Connection, items: Iterable[Verified], partner: str) -> None:
+    """A document of ours that its recipient has rejected holds its claim no longer: it may be said again, corrected."""
+    released = [about for item in items if (about := released_by(item.document)) is not None]
+    if released:
+        ours = select(t.document.c.id).where(
+            t.document.c.id.in_(released), t.document.c.direction == "out", t.document.c.partner == partner
+        )
+        connection.execute(delete(t.claim).where(t.claim.c.document_id.in_(ours)))
+
+
 def lock(connection: Connection, item: Verified, partner: str, at: str) -> None:
     """R9: the effects of `item` failed three times. It is registered; its certificate waits for an officer."""
     why = f"the effects of document {item.id} could not be computed here"
@@ -114,10 +131,13 @@ def lock(connection: Connection, item: Verified, partner: str, at: str) -> None:
 
 
 def _columns(case: Case, item: Verified, at: str, *, from_partner: bool) -> dict[str, Any]:
+    return {"partner": item.document.source if from_partner else item.document.recipient, **_case_columns(case, at)}
+
+
+def _case_columns(case: Case, at: str) -> dict[str, Any]:
     return {
         "number": case.number,
         "issuer": case.issuer,
-        "partner": item.document.source if from_partner else item.document.recipient,
         "state": str(case.state),
         "case": json.dumps(case.members()),
         "changed_at": at,

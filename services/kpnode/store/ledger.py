@@ -17,7 +17,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from kpmsg.register import NOTHING, Admit, Believe, Change, Entry, Head, Report, Shorten, TakeBack, Withhold
 from kpmsg.verification import Verified
 from kpnode.store import tables as t
-from kpnode.store.cases import lock, record_cases
+from kpnode.store.cases import lock, record_cases, refold, release_claims
 
 # Built once: constructing a statement costs more than running it.
 _PARTNER: Final = select(
@@ -190,6 +190,7 @@ class PartnerLedger:
         aside = [item for item in items if item.id in self._set_aside]
         clear = [item for item in items if item.id not in self._set_aside]
         owed = record_cases(self._connection, clear, self._at, from_partner=True)
+        release_claims(self._connection, clear, self._partner)
         for item in aside:
             lock(self._connection, item, self._partner, self._at)
         self._events("admitted", [(item.id, item.document.subject) for item in items])
@@ -202,6 +203,9 @@ class PartnerLedger:
         self._known = Head(change.entries[-1].position, change.entries[-1].head)
         self._save("known", self._known)
         self._connection.execute(_RECEIVED, [{"of": document_id, "at": self._at} for document_id in ids])
+        if said := self._withheld.intersection(ids):  # a copy had left before it was withheld, and counts after all
+            keys = select(t.document.c.subject).where(t.document.c.id.in_(said))
+            refold(self._connection, list(self._connection.execute(keys).scalars()), self._at)
         if statement is not None:
             self._keep_receipt("taken", change.entries[0].position, change.entries[-1].position, statement)
         self._events("received", [(document_id, None) for document_id in ids])

@@ -1,7 +1,7 @@
-"""Everything partners have put on our own broker, one supervised task per partner (protocol/transport.md).
+"""Everything partners have put on our own broker, one supervised task per partner (T9 of protocol/transport.md).
 
 Decides when to open a mailbox again, how many frames make one batch, and when a frame is acknowledged: after `receive`
-returned, that is after the commit. It refuses to know AMQP (`kpnode.transports.amqp` does) and what a frame says.
+returned, that is after the commit (R4). It refuses to know AMQP (`kpnode.transports.amqp` does) and what a frame says.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Frames over HTTPS, straight from node to node (protocol/transport.md): for authorities without a broker.
+"""Frames over HTTPS, straight from node to node (T10 to T12 of protocol/transport.md): for authorities without a broker.
 
     POST {base}/exchange/{sender's address, percent-encoded}
     Content-Type: application/kp-frame
