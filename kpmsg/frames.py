@@ -45,6 +45,7 @@ TYP: Final[dict[str, str]] = {
 
 _HASH = re.compile(r"\A[0-9a-f]{64}\Z")
 _NONCE = re.compile(r"\A[A-Za-z0-9_-]{16,64}\Z")
+_AT = re.compile(r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{3})?Z\Z")
 _ADDRESS = re.compile(r"\A[A-Z]{2}(?:/[a-z0-9][a-z0-9-]{0,31})?\Z")
 _LINES: Final[dict[str, tuple[int, int]]] = {  # how many JWS lines each frame carries
     "documents": (1, MAX_DOCUMENTS),
@@ -135,7 +136,7 @@ class Receipt:
             ids=members.hashes("ids", MAX_RECEIPT_IDS),
             size=members.integer("size", 0),
             head=members.hash("head"),
-            at=members.text("at", 32),
+            at=members.matching("at", _AT, "a time in UTC"),
         )
         if receipt.size != receipt.first - 1 + len(receipt.ids):
             raise MalformedError("frame-receipt-size", "size must be first - 1 + the number of ids", pointer="/size")
@@ -165,7 +166,7 @@ class Refusal:
             document=members.hash("document") if value.get("document") is not None else None,
             code=members.matching("code", re.compile(r"\A[a-z0-9-]{1,64}\Z"), "a refusal code"),
             text=members.text("text", 1000),
-            at=members.text("at", 32),
+            at=members.matching("at", _AT, "a time in UTC"),
         )
 
     def members(self) -> dict[str, Any]:
@@ -211,7 +212,7 @@ class Status:
             agrees=members.boolean("agrees"),
             size=members.integer("size", 0),
             head=members.hash("head"),
-            at=members.text("at", 32),
+            at=members.matching("at", _AT, "a time in UTC"),
         )
 
     def members(self) -> dict[str, Any]:
@@ -262,7 +263,7 @@ class Page:
             ids=members.hashes("ids", MAX_DOCUMENTS),
             head=members.hash("head"),
             size=members.integer("size", 0),
-            at=members.text("at", 32),
+            at=members.matching("at", _AT, "a time in UTC"),
         )
 
     def members(self) -> dict[str, Any]:
@@ -334,6 +335,16 @@ def encode_request(request: Request, sender: str, recipient: str) -> bytes:
 def encode_documents(documents: Sequence[bytes], sender: str, recipient: str) -> bytes:
     """A `documents` frame of signed bytes that are copied as they are."""
     return Frame("documents", sender, recipient, tuple(documents)).encode()
+
+
+def claimed_name(data: bytes) -> str | None:
+    """The name that a frame gives itself, whatever else is wrong with it; None if that cannot be read. Decides nothing."""
+    try:
+        header = strictjson.loads(data.partition(b"\n")[0][: MAX_HEADER_BYTES + 1], max_bytes=MAX_HEADER_BYTES)
+    except MalformedError:
+        return None
+    name = header.get("frame") if isinstance(header, dict) else None
+    return name if isinstance(name, str) else None
 
 
 def decode(data: bytes) -> Frame:

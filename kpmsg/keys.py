@@ -18,6 +18,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -48,6 +49,7 @@ _FORMS: dict[tuple[str, str], tuple[str, frozenset[str]]] = {
 _PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"})
 
 _P = 2**255 - 19
+_L = 2**252 + 27742317777372353535851937790883648493
 _D = -121665 * pow(121666, -1, _P) % _P
 _ORDER_8_Y = 2707385501144840649318225287225658788936804267575313519463743609750303402022
 # The eight points of small order have these five y; with both signs of x and the spellings y + p that fit into 255
@@ -69,7 +71,7 @@ class PublicKey:
         """Check a JWK (RFC 7517) and return its key; raise :class:`UntrustedKeyError`.
 
         ``key-private`` private parts are present; ``key-form`` not exactly the members of one of the three forms, or
-        a coordinate of wrong length or spelling; ``key-weak`` a small-order or non-canonical Ed25519 point;
+        a coordinate of wrong length or spelling; ``key-weak`` a small-order, mixed-order or non-canonical Ed25519 point;
         ``key-off-curve`` no point of the curve at all.
         """
         if not isinstance(jwk, Mapping):
@@ -243,7 +245,34 @@ def _import_ed25519(jwk: Mapping[str, str]) -> OKPKey:
     x_squared = (y * y - 1) * pow(_D * y * y + 1, -1, _P) % _P
     if pow(x_squared, (_P - 1) // 2, _P) != 1:
         raise UntrustedKeyError("key-off-curve", "not a point of the Ed25519 curve")
+    if not _is_of_prime_order(y):
+        raise UntrustedKeyError(
+            "key-weak", "an Ed25519 point of mixed order: verifiers disagree about signatures under it"
+        )
     return OKPKey.import_key(dict(jwk))
+
+
+@lru_cache(maxsize=4096)  # some 3 ms of arithmetic for a key that is read at every start
+def _is_of_prime_order(y: int) -> bool:
+    """Whether the order of the curve point with this y divides L, so that it has no part of small order.
+
+    Under a key with such a part, a signature can be made that holds for verifiers that multiply by the cofactor and not for
+    those that do not (RFC 8032, 5.1.7 allows both): its owner could make a document that only some accept. [L]A is computed
+    with the ladder of Curve25519 (RFC 7748), where u = (1 + y) / (1 - y) and the sign of x does not matter.
+    """
+    u = (1 + y) * pow(1 - y, -1, _P) % _P
+    x2, z2, x3, z3 = 1, 0, u, 1
+    for bit in bin(_L)[2:]:
+        if bit == "1":
+            x2, z2, x3, z3 = x3, z3, x2, z2
+        total, difference = x2 + z2, x2 - z2
+        square, other = total * total % _P, difference * difference % _P
+        across, back = (x3 - z3) * total % _P, (x3 + z3) * difference % _P
+        x3, z3 = pow(across + back, 2, _P), u * pow(across - back, 2, _P) % _P
+        x2, z2 = square * other % _P, (square - other) * (square + 121665 * (square - other)) % _P
+        if bit == "1":
+            x2, z2, x3, z3 = x3, z3, x2, z2
+    return z2 == 0
 
 
 def _import_p256(jwk: Mapping[str, str]) -> ECKey:

@@ -40,10 +40,11 @@ class Phase(StrEnum):
 
 @dataclass(slots=True)
 class Delivery:
-    """One document on its way: how often it has left us, when last, and what keeps it back."""
+    """One document on its way: how often it has left us (and was taken and lost), when last, and what keeps it back."""
 
     phase: Phase = Phase.QUEUED
     attempts: int = 0
+    lost: int = 0
     sent_at: float = 0.0
     problem: str | None = None
 
@@ -65,6 +66,8 @@ class Schedule:
         self._traffic = False
         self._last_sent = 0.0
         self.heard_at: float | None = None
+        self.begun = 0  # status exchanges
+        self.completed = 0  # the last of them that was
 
     # -- what is there ---------------------------------------------------------------------------------------------------
 
@@ -173,6 +176,8 @@ class Schedule:
         if self._failures:
             self._failures = 0
             self._next_send = now
+            if self._asked_at is not None:  # our question was most likely among what did not get through
+                self._asked_at, self._next_ask = None, now
 
     def retry_now(self, now: float) -> None:
         """An operator asks for it: no more waiting, and a question at once."""
@@ -191,6 +196,7 @@ class Schedule:
         """A question leaves the process now; `afresh`: a first `status?`, not a further step of the same exchange."""
         if afresh:
             self._covers = now
+            self.begun += 1
         self._asked_at = now
 
     def settled(self, now: float) -> None:
@@ -199,14 +205,17 @@ class Schedule:
         self._land(lost)
         again = []
         for document_id in lost:
-            attempts = self._deliveries[document_id].attempts
-            if attempts <= 1:
+            # Attempts while nobody could be reached say nothing against the document; the link's back-off was for those.
+            delivery = self._deliveries[document_id]
+            delivery.lost += 1
+            if delivery.lost == 1:
                 again.append(document_id)
             else:
-                self._delayed[document_id] = now + self._pause(attempts, CAP_CONNECTED)
+                self._delayed[document_id] = now + self._pause(delivery.lost, CAP_CONNECTED)
         self._queue.extendleft(reversed(again))
         pause = ASK_BUSY * (0.5 + self._jitter()) if self._traffic or self._deliveries else ASK_IDLE
         self._asked_at, self._traffic, self._next_ask = None, False, now + pause
+        self.completed = self.begun
 
     def ask_due(self, now: float) -> bool:
         """Whether to ask: it is time (R8), or nothing was answered, or a receipt is missing for too long."""

@@ -127,7 +127,9 @@ def table(facts: Sequence[Fact]) -> Table:
     """Labels and values that have gone through `readable`; long values are folded, none is cut."""
     hashes = any(len(line) == 64 for _, value in facts for line in value.split("\n"))
     grid = Table.grid(padding=(0, 0, 0, 2), pad_edge=True)
-    grid.add_column(style="cyan", max_width=12 if hashes else 20)  # 2 + 12 + 2 + 64 is just 80
+    grid.add_column(
+        style="cyan", max_width=14 if hashes else 22
+    )  # with their margins: 14 + 2 + 64 is just 80
     grid.add_column(overflow="fold")
     for label, value in facts:
         grid.add_row(Text(label), Text(value))

@@ -70,7 +70,8 @@ def open_document(
     2. Every signature is a document's, by a key of the source for documents, in its time, and holds (D2, D3):
        :class:`SignatureError`, :class:`UntrustedKeyError`. Until here no byte of the payload has been interpreted.
     3. The payload is strict JSON in the form of a document (D4): :class:`MalformedError` ``json-*``, ``document-*``.
-    4. It is from ``source`` and for ``recipient`` (D5): :class:`MisaddressedError`.
+    4. It is from ``source``, whose record gives it the role to write such documents, and for ``recipient`` (D5):
+       :class:`MisaddressedError`.
     """
     if not sender or sender[-1].address != source:
         raise MisaddressedError("address-source", "no key record of the source is at hand")
@@ -91,6 +92,8 @@ def open_document(
         )
     if document.recipient != recipient:
         raise MisaddressedError("address-recipient", f"is not addressed to {recipient}", "/recipient")
+    if not may_write(document, sender):
+        raise MisaddressedError("address-role", f"{source} does not write such documents by its record", "/type")
     return Verified(
         raw=raw,
         payload=signed.payload,
@@ -99,6 +102,14 @@ def open_document(
         kids=signed.kids,
         token=_MADE_HERE,
     )
+
+
+def may_write(document: Document, author: Sequence[KeyRecord]) -> bool:
+    """Whether any version of the author's record gives it a role in which documents of this type are written."""
+    if document.data is None:
+        return True
+    roles = {role for record in author for role in record.authority.roles}
+    return not document.data.roles.isdisjoint(roles)
 
 
 def open_documents(

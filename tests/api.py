@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from kpnode.api import build_app
 from kpnode.node import Node
 from kpnode.store.callers import Scope, create_caller
-from tests.exchange import Stage, stage
+from tests.exchange import Stage, stage, until
 
 
 @dataclass
@@ -52,6 +52,8 @@ class Office:
 
 @asynccontextmanager
 async def office(*addresses_and_urls: tuple[str, str], **options: Any) -> AsyncIterator[Office]:
-    """Both nodes started, each knowing the other; `options` are those of `build_app`."""
+    """Both nodes started, and done with their first questions; `options` are those of `build_app`."""
     async with stage(*addresses_and_urls) as play:
+        nodes = [site.running for site in play.sites.values()]
+        await until(lambda: all(peer.conversation.ready for node in nodes for peer in node.peers.values()))
         yield Office(play, build_app(play.sites["BW"].running, **options))

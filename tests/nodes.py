@@ -18,7 +18,11 @@ from typer.testing import CliRunner
 from kpnode.settings import Settings, load
 from kpnode.throwaway import Broker, BrokerTls, free_ports
 
-NAMES = {"BW": ("Botswana", "export"), "AE": ("United Arab Emirates", "import"), "ZA": ("South Africa", "export")}
+NAMES = {
+    "BW": ("Botswana", "export"),
+    "AE": ("United Arab Emirates", "import"),
+    "ZA": ("South Africa", "export"),
+}
 PASSPHRASE = "correct horse"
 PASSWORD = "management on loopback"
 
@@ -39,7 +43,12 @@ class Site:
         """Write a settings file; `extra` are further TOML tables, `top` values before them."""
         [port] = free_ports(1)
         name, role = NAMES[address]
-        values: dict[str, object] = {"address": address, "name": name, "roles": [role], "passphrase": PASSPHRASE}
+        values: dict[str, object] = {
+            "address": address,
+            "name": name,
+            "roles": [role],
+            "passphrase": PASSPHRASE,
+        }
         values |= {"home": str(directory / address), **top}
         file = directory / f"{address}.toml"
         lines = [f"{key} = {json.dumps(value)}" for key, value in values.items()]
@@ -60,7 +69,9 @@ class Site:
 
         mask = os.umask(0o077)
         try:
-            done = CliRunner(env={"KPNODE_CONFIG": None}).invoke(app, ["--config", str(self.file), *arguments])
+            done = CliRunner(env={"KPNODE_CONFIG": None}).invoke(
+                app, ["--config", str(self.file), *arguments]
+            )
         finally:
             os.umask(mask)
         if done.exception is not None and not isinstance(done.exception, SystemExit):
@@ -75,7 +86,9 @@ class Site:
         """Run the node, and return when it answers."""
         command = [sys.executable, "-m", "kpnode", "--config", str(self.file), "run"]
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **self.environment})
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=log, env={**os.environ, **self.environment}
+            )
         until = time.monotonic() + 30
         while True:
             try:

@@ -13,7 +13,7 @@ from kpmsg import documents
 from kpmsg.errors import DraftError, Problem
 from kpmsg.keyrecord import KeyRecord
 from kpmsg.keys import Signer
-from kpmsg.verification import seal_document
+from kpmsg.verification import may_write, seal_document
 from kpnode.store.ledger import Item
 
 
@@ -46,6 +46,9 @@ def compose(drafts: Sequence[Any], identity: Identity, now: datetime) -> list[It
             at = f"/{index}" if len(drafts) > 1 else ""
             problems += [Problem(p.code, p.text, f"{at}{p.pointer or ''}", p.severity) for p in error.problems]
             continue
+        if not may_write(document, identity.records):
+            text = f"{identity.address} is not registered for this kind of document; its key record names its roles."
+            problems.append(Problem("address-role", text, f"/{index}/type" if len(drafts) > 1 else "/type"))
         if not problems:
             verified = seal_document(document, payload, identity.document_signers)
             items.append(Item(verified, documents.claim(document)))

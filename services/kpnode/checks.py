@@ -30,7 +30,10 @@ from kpnode.transports.loopback import is_loopback
 Result = Literal["ok", "warn", "fail"]
 
 SOON: Final = timedelta(days=30)
-FREE_BYTES: Final = (200 * 1024**2, 2 * 1024**3)  # below the first nothing works for long, below the second it is time
+FREE_BYTES: Final = (
+    200 * 1024**2,
+    2 * 1024**3,
+)  # below the first nothing works for long, below the second it is time
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +76,11 @@ def _all(settings: Settings, now: datetime) -> Iterator[Finding]:
 def _permissions(home: Home) -> Iterator[Finding]:
     private = [home.path, home.path / "keys", home.path / "ca", home.broker("server.key")]
     private += [*home.path.glob("keys/*.key"), home.ca_key]
-    open_to_others = [
-        path for path in private if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077
-    ]
+    open_to_others = [path for path in private if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077]
     for path in open_to_others:
-        yield Finding("permissions", "fail", f"Others than the node's user may open {path}.", f"chmod go= {path}")
+        yield Finding(
+            "permissions", "fail", f"Others than the node's user may open {path}.", f"chmod go= {path}"
+        )
     if not open_to_others:
         yield good("permissions", "Home and keys are for the node's user alone.")
 
@@ -89,7 +92,11 @@ def _keys(settings: Settings, home: Home) -> Iterator[Finding]:
             SoftwareSigner.load(home.key(use), setup.secret(settings))
         except KeyFileError as error:
             sound = False
-            remedy = "Correct the passphrase in the settings." if error.code == "key-file-locked" else "kpnode init"
+            remedy = (
+                "Correct the passphrase in the settings."
+                if error.code == "key-file-locked"
+                else "kpnode init"
+            )
             yield Finding("keys", "fail", f"{error.text}.", remedy)
     if sound:
         yield good("keys", "The document, node and transport keys open with the passphrase.")
@@ -112,7 +119,9 @@ def _record(settings: Settings, now: datetime) -> Iterator[Finding]:
     except KeyFileError:
         return  # said already
     newest = records[-1].record
-    yield good("key record", f"Version {newest.version} publishes the keys in use; fingerprint {newest.fingerprint}.")
+    yield good(
+        "key record", f"Version {newest.version} publishes the keys in use; fingerprint {newest.fingerprint}."
+    )
     public, told = settings.public, newest.endpoints
     amqps = None if told.amqps is None else (told.amqps.host, told.amqps.port)
     if (public.broker, public.https, settings.name) != (amqps, told.https, newest.authority.name):
@@ -134,27 +143,38 @@ def _record(settings: Settings, now: datetime) -> Iterator[Finding]:
 
 
 def _certificates(settings: Settings, home: Home, now: datetime) -> Iterator[Finding]:
-    files: list[tuple[str, Path, str]] = [("our CA", home.ca_certificate, "A new CA means new grants for every partner.")]
+    files: list[tuple[str, Path, str]] = [
+        ("our CA", home.ca_certificate, "A new CA means new grants for every partner.")
+    ]
     if settings.broker is not None and not settings.broker.plaintext_on_loopback_only:
         renew = "kpnode init --renew-certificates"
-        files += [("our broker", home.broker("server.pem"), renew), ("our node", home.broker("node.pem"), renew)]
+        files += [
+            ("our broker", home.broker("server.pem"), renew),
+            ("our node", home.broker("node.pem"), renew),
+        ]
     if settings.api.certificate is not None:
         files.append(("the API", settings.api.certificate, "Renew it where it came from."))
     for whose, path, remedy in files:
         try:
             certificate = read_certificate(path.read_bytes())
         except (OSError, PkiError) as error:
-            yield Finding("certificate", "fail", f"The certificate of {whose}, {path}: {error}.", "kpnode init")
+            yield Finding(
+                "certificate", "fail", f"The certificate of {whose}, {path}: {error}.", "kpnode init"
+            )
             continue
         yield expiry("certificate", whose, certificate.not_after, remedy, now)
-        missing = set(setup.broker_names(settings)) - set(certificate.names) if path.name == "server.pem" else None
+        missing = (
+            set(setup.broker_names(settings)) - set(certificate.names) if path.name == "server.pem" else None
+        )
         if missing:
             names = ", ".join(sorted(missing))
             yield Finding("certificate", "fail", f"Our broker's certificate is not for {names}.", remedy)
     if settings.broker is not None and home.broker("node.pem").exists():
         yield from _own_certificate(settings, home)
     if settings.api.key is not None and not settings.api.key.is_file():
-        yield Finding("certificate", "fail", f"{settings.api.key} does not exist.", "Correct api.key in the settings.")
+        yield Finding(
+            "certificate", "fail", f"{settings.api.key} does not exist.", "Correct api.key in the settings."
+        )
 
 
 def _own_certificate(settings: Settings, home: Home) -> Iterator[Finding]:
@@ -189,7 +209,9 @@ def _endpoints(settings: Settings) -> Iterator[Finding]:
             "Set public.amqps and [broker], or public.https and exchange_https.",
         )
     elif settings.exchange_https and public.https is None:
-        yield Finding(name, "warn", "exchange_https is on, but public.https tells nobody where.", "Set public.https.")
+        yield Finding(
+            name, "warn", "exchange_https is on, but public.https tells nobody where.", "Set public.https."
+        )
     else:
         ways = ", ".join(filter(None, (public.amqps, public.https if settings.exchange_https else None)))
         yield good(name, f"Partners reach us at {ways}.")
@@ -202,7 +224,9 @@ def _endpoints(settings: Settings) -> Iterator[Finding]:
         )
     if settings.broker is not None and settings.broker.plaintext_on_loopback_only:
         remedy = "Nothing, for a demonstration; never with a real partner."
-        yield Finding(name, "warn", "The broker is spoken to without TLS (plaintext_on_loopback_only).", remedy)
+        yield Finding(
+            name, "warn", "The broker is spoken to without TLS (plaintext_on_loopback_only).", remedy
+        )
 
 
 def _database(settings: Settings, now: datetime) -> Iterator[Finding]:
@@ -210,7 +234,9 @@ def _database(settings: Settings, now: datetime) -> Iterator[Finding]:
     try:
         found, revision, head = condition(url), migrations.revision(url), migrations.head()
     except StoreError as error:
-        yield Finding("database", "fail", f"The database cannot be opened: {error}.", "Start it, or kpnode init.")
+        yield Finding(
+            "database", "fail", f"The database cannot be opened: {error}.", "Start it, or kpnode init."
+        )
         return
     yield good("database", f"{found.kind} {found.version} answers.")
     if found.perilous:
@@ -221,15 +247,24 @@ def _database(settings: Settings, now: datetime) -> Iterator[Finding]:
             "Set it back to the database's default; the node refuses to run like this.",
         )
     else:
-        yield good("durability", ", ".join(f"{name} = {value}" for name, value in found.settings.items()) + ".")
+        yield good(
+            "durability", ", ".join(f"{name} = {value}" for name, value in found.settings.items()) + "."
+        )
     if revision == head:
         yield good("schema", f"Revision {head}, that of this version.")
     elif revision is None or revision < head:
-        yield Finding("schema", "warn", f"Revision {revision or 'none'}; this version works with {head}.", "kpnode run does it.")
+        yield Finding(
+            "schema",
+            "warn",
+            f"Revision {revision or 'none'}; this version works with {head}.",
+            "kpnode run does it.",
+        )
     else:
         yield Finding("schema", "fail", f"Revision {revision} is of a newer kpnode.", "Install that version.")
     if found.owner not in (None, settings.address):
-        yield Finding("database", "fail", f"This is the database of {found.owner}.", "Correct database in the settings.")
+        yield Finding(
+            "database", "fail", f"This is the database of {found.owner}.", "Correct database in the settings."
+        )
     for row in found.partners:
         yield from partner_way(row, now)
 
@@ -239,7 +274,10 @@ def partner_way(row: PartnerRow, now: datetime) -> Iterator[Finding]:
     name = f"{row.address}: grant"
     if row.transport not in ("amqp", "https"):
         yield Finding(
-            name, "warn", "No grant of theirs has been accepted yet.", "Ask them for it, then kpnode partner accept."
+            name,
+            "warn",
+            "No grant of theirs has been accepted yet.",
+            "Ask them for it, then kpnode partner accept.",
         )
         return
     pem = row.connection.get("certificate")
@@ -255,5 +293,10 @@ def _disk(settings: Settings) -> Finding:
     text = f"{free / 1024**3:.1f} GiB are free where the home is."
     if free < FREE_BYTES[1]:
         result: Result = "fail" if free < FREE_BYTES[0] else "warn"
-        return Finding("disk", result, text, "Make room: on a full disk nothing is taken in and nothing can be submitted.")
+        return Finding(
+            "disk",
+            result,
+            text,
+            "Make room: on a full disk nothing is taken in and nothing can be submitted.",
+        )
     return good("disk", text)

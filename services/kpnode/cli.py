@@ -33,13 +33,14 @@ app.add_typer(partner, name="partner")
 app.add_typer(apikey, name="apikey")
 
 
-
 @app.callback()
 def _main(
     context: typer.Context,
     config: Annotated[
         Path | None,
-        typer.Option(help="TOML file of settings; else KPNODE_CONFIG, else kpnode.toml here.", show_default=False),
+        typer.Option(
+            help="TOML file of settings; else KPNODE_CONFIG, else kpnode.toml here.", show_default=False
+        ),
     ] = None,
 ) -> None:
     context.obj = config
@@ -52,9 +53,14 @@ def _main(
 @app.command()
 def init(
     context: typer.Context,
-    algorithm: Annotated[Literal["Ed25519", "ES256"], typer.Option(help="Ed25519, or ES256 where policy asks for it.")] = "Ed25519",
+    algorithm: Annotated[
+        Literal["Ed25519", "ES256"], typer.Option(help="Ed25519, or ES256 where policy asks for it.")
+    ] = "Ed25519",
     renew_certificates: Annotated[
-        bool, typer.Option("--renew-certificates", help="Issue the broker's certificates anew, over the same keys.")
+        bool,
+        typer.Option(
+            "--renew-certificates", help="Issue the broker's certificates anew, over the same keys."
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -76,7 +82,9 @@ def init(
     print(f"\nfingerprint  {record.fingerprint}\n")
     print("Next:")
     print(f"  1. Keep {home.key('identity')} somewhere safe and offline; only new key records need it.")
-    print(f"  2. Send {home.record(record.version)} to each partner, and the fingerprint by another way (telephone, paper).")
+    print(
+        f"  2. Send {home.record(record.version)} to each partner, and the fingerprint by another way (telephone, paper)."
+    )
     print("  3. kpnode partner add THEIR-RECORD --fingerprint THEIRS; send them the grant that it makes.")
     print("  4. kpnode partner accept THEIR-GRANT")
     print("  5. kpnode apikey add NAME --scope documents:write --scope documents:read")
@@ -86,18 +94,24 @@ def init(
 @app.command()
 def record(
     context: typer.Context,
-    out: Annotated[Path | None, typer.Option(help="Write the record to this file instead of standard output.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the record to this file instead of standard output.")
+    ] = None,
     new_version: Annotated[
-        bool, typer.Option("--new-version", help="Publish what settings and keys say now; needs the identity key.")
+        bool,
+        typer.Option("--new-version", help="Publish what settings and keys say now; needs the identity key."),
     ] = False,
     rotate: Annotated[
-        list[str] | None, typer.Option(help="With --new-version: make a new document, node or transport key first.")
+        list[str] | None,
+        typer.Option(help="With --new-version: make a new document, node or transport key first."),
     ] = None,
     identity: Annotated[
-        Path | None, typer.Option(help="The identity key, if it is not in the home. Its passphrase: see next option.")
+        Path | None,
+        typer.Option(help="The identity key, if it is not in the home. Its passphrase: see next option."),
     ] = None,
     identity_passphrase_file: Annotated[
-        Path | None, typer.Option(help="File with the identity key's passphrase, if it is not that of the settings.")
+        Path | None,
+        typer.Option(help="File with the identity key's passphrase, if it is not that of the settings."),
     ] = None,
 ) -> None:
     """Print our key record, or publish its next version."""
@@ -117,7 +131,9 @@ def record(
     print(f"version {newest.record.version}, fingerprint {newest.record.fingerprint}", file=sys.stderr)
 
 
-def _publish(settings: Settings, rotate: list[str], identity: Path | None, passphrase_file: Path | None) -> None:
+def _publish(
+    settings: Settings, rotate: list[str], identity: Path | None, passphrase_file: Path | None
+) -> None:
     from datetime import UTC, datetime
 
     from kpmsg.keys import SoftwareSigner
@@ -136,11 +152,15 @@ def _publish(settings: Settings, rotate: list[str], identity: Path | None, passp
         return setup.next_record(settings, records[-1], signer, setup.load_keys(settings), datetime.now(UTC))
 
     done = finish(operate(settings, "record-publish", record=guarded(prepare).decode()))
-    note(f"version {done['version']} is published; send {done['file']} to every partner (`kpnode partner update` there)")
+    note(
+        f"version {done['version']} is published; send {done['file']} to every partner (`kpnode partner update` there)"
+    )
     if done["restart"]:
         note("restart the node: it still signs with a key that this version retires")
     if "transport" in rotate:
-        note("`kpnode init --renew-certificates`, and ask every partner for a new grant: the old ones are for the old key")
+        note(
+            "`kpnode init --renew-certificates`, and ask every partner for a new grant: the old ones are for the old key"
+        )
 
 
 @app.command()
@@ -152,7 +172,9 @@ def check(context: typer.Context, as_json: Json = False) -> None:
     try:
         settings = load(context.obj)
     except SettingsError as error:
-        found = [checks.Finding("settings", "fail", problem, "Correct the setting.") for problem in error.problems]
+        found = [
+            checks.Finding("settings", "fail", problem, "Correct the setting.") for problem in error.problems
+        ]
     else:
         found = finish(checks.check(settings))
     print_findings(found, as_json=as_json)
@@ -173,7 +195,9 @@ def run(context: typer.Context) -> None:
 @app.command()
 def doctor(
     context: typer.Context,
-    only: Annotated[str | None, typer.Option("--partner", help="Look at this partner only.", show_default=False)] = None,
+    only: Annotated[
+        str | None, typer.Option("--partner", help="Look at this partner only.", show_default=False)
+    ] = None,
     seconds: Annotated[float, typer.Option(help="How long to wait for a partner's signed answer.")] = 15.0,
     as_json: Json = False,
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from kpnode.terminal import Json, fail, in_one_line, operate, print_json, print_table, text_of
+from kpnode.terminal import Json, fail, in_one_line, note, operate, print_json, print_table, text_of
 
 partner = typer.Typer(help="Whom we exchange with.", no_args_is_help=True)
 apikey = typer.Typer(help="Which programs of our own may call the API.", no_args_is_help=True)
@@ -18,7 +18,9 @@ Address = Annotated[str, typer.Argument(help="The partner's address, e.g. AE or 
 def partner_add(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(help="The partner's key record.")],
-    fingerprint: Annotated[str, typer.Option(help="Its fingerprint, as it came by another way: telephone, paper.")],
+    fingerprint: Annotated[
+        str, typer.Option(help="Its fingerprint, as it came by another way: telephone, paper.")
+    ],
     out: Annotated[Path | None, typer.Option(help="Where to write the grant; else in the home.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -58,7 +60,9 @@ def partner_accept(
 ) -> None:
     """Store how to reach a partner, from the grant that it sent us."""
     done = operate(context, "partner-accept", grant=text_of(file), transport=transport)
-    print_json(done) if as_json else print(f"{done['address']} is reached over {done['transport']} at {done['to']}")
+    print_json(done) if as_json else print(
+        f"{done['address']} is reached over {done['transport']} at {done['to']}"
+    )
 
 
 @partner.command("list")
@@ -126,8 +130,8 @@ def partner_remove(context: typer.Context, address: Address, as_json: Json = Fal
         print_json(done)
         return
     print(f"{address} is removed")
-    for note in done["notes"]:
-        note(note)
+    for left in done["notes"]:
+        note(left)
 
 
 @apikey.command("add")
@@ -135,7 +139,9 @@ def apikey_add(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="The system that will use it; several keys may bear one name.")],
     scope: Annotated[list[str], typer.Option(help="What it may do; repeat for more than one.")],
-    days: Annotated[int | None, typer.Option(min=1, help="For how many days; else until it is revoked.")] = None,
+    days: Annotated[
+        int | None, typer.Option(min=1, help="For how many days; else until it is revoked.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Make an API key. It is shown once; only its hash is stored."""
@@ -170,11 +176,13 @@ def _introduced(done: dict[str, Any], out: Path | None, *, as_json: bool) -> Non
         print_json(done)
         return
     if "name" in done:
-        print(f"{done['address']} ({done['name']}), key record version {done['version']}, {done['fingerprint']}")
+        print(
+            f"{done['address']} ({done['name']}), key record version {done['version']}, {done['fingerprint']}"
+        )
     if done["grant"] is not None:
         print(f"send them this grant: {done['grant_file']}")
-    for note in done.get("notes", []):
-        note(note)
+    for left in done.get("notes", []):
+        note(left)
 
 
 def _trouble(link: dict[str, Any] | None) -> str:

@@ -11,16 +11,21 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Self
 
 import structlog
 
+from kpnode import setup
+from kpnode.author import rfc3339
 from kpnode.home import Home
-from kpnode.operator import Operator, OperatorError, at_rest, in_words
+from kpnode.operator import Operator, OperatorError, in_words
 from kpnode.settings import Settings
-from kpnode.store.database import StoreOwnedError
+from kpnode.setup import SetupError
+from kpnode.store.database import Database, StoreOwnedError
 
 MAX_BYTES: Final = 1024 * 1024
 ANSWER_SECONDS: Final = 60.0
@@ -63,6 +68,25 @@ async def ask(settings: Settings, verb: str, **arguments: Any) -> dict[str, Any]
     if "result" not in answer:
         raise OperatorError(answer.get("error", "the running node broke off"))
     return {"result": answer["result"]}
+
+
+@asynccontextmanager
+async def at_rest(settings: Settings) -> AsyncIterator[Operator]:
+    """The operator of a node that is not running: owns the database for a moment. Raises StoreOwnedError if it is."""
+    from kpnode.migrations import migrate
+
+    records = setup.load_records(settings)
+    if not records:
+        raise SetupError("this node has not been set up; run `kpnode init`")
+    database = Database(settings.database_url)
+    try:
+        await database.start()
+        migrate(settings.database_url)
+        at = rfc3339(datetime.now(UTC))
+        await database.write(lambda c: setup.settle_owner(c, settings.address, records, at))
+        yield Operator(settings, database)
+    finally:
+        await database.close()
 
 
 class Control:
@@ -119,7 +143,7 @@ class Control:
         return {"result": result}
 
 
-@contextlib.contextmanager
+@contextmanager
 def _short_name(path: Path) -> Iterator[str]:
     """A name for the socket that fits into the 107 bytes which the kernel has for it, however deep the home is."""
     try:

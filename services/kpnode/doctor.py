@@ -61,17 +61,23 @@ async def examine(settings: Settings, *, only: str | None = None, seconds: float
     running = await ask(settings, "state")
     state: Mapping[str, Any] = running["result"] if running else {}
     if running:
-        found.append(good("node", f"The node is running since {state['started_at']} (process {state['pid']})."))
+        found.append(
+            good("node", f"The node is running since {state['started_at']} (process {state['pid']}).")
+        )
         found += await _api(settings)
     else:
-        found.append(Finding("node", "warn", "The node is not running; nothing is sent or received.", "kpnode run"))
+        found.append(
+            Finding("node", "warn", "The node is not running; nothing is sent or received.", "kpnode run")
+        )
     try:
         rows = (await asyncio.to_thread(condition, settings.database_url)).partners
     except StoreError:
         return found  # said already
     chosen = [row for row in rows if only in (None, row.address)]
     if not chosen:
-        found.append(Finding("partners", "warn", f"{only or 'Nobody'} is a partner of ours.", "kpnode partner add"))
+        found.append(
+            Finding("partners", "warn", f"{only or 'Nobody'} is a partner of ours.", "kpnode partner add")
+        )
     found += await _own_broker(settings, chosen, state)
     found += await _partners(settings, chosen, seconds, running=running is not None)
     return found
@@ -94,7 +100,9 @@ async def _api(settings: Settings) -> list[Finding]:
             return [Finding("API", "fail", text, "Look at the node's log.")]
     missing = [name for name, holds in told.items() if not holds]
     if missing:
-        return [Finding("API", "fail", f"The API answers, but is not ready: {', '.join(missing)}.", "See below.")]
+        return [
+            Finding("API", "fail", f"The API answers, but is not ready: {', '.join(missing)}.", "See below.")
+        ]
     return [good("API", f"The API answers at {base} and is ready.")]
 
 
@@ -117,14 +125,25 @@ async def _own_broker(settings: Settings, rows: list[PartnerRow], state: Mapping
             await mailbox.close()
         except Exception as error:  # noqa: BLE001 - every end of it is classified
             why = why_lost(error, broker)
-            remedy = "Start the broker; see its log." if why.outcome is Outcome.UNREACHABLE else "kpnode partner add, again."
+            remedy = (
+                "Start the broker; see its log."
+                if why.outcome is Outcome.UNREACHABLE
+                else "kpnode partner add, again."
+            )
             found.append(Finding(name, "fail", why.detail, remedy))
         else:
             found.append(good(name, f"Our broker at {broker} lets us read what {row.address} sends."))
         inbox = state.get("inbox", {}).get(row.address)
         if inbox is not None and inbox["dead"]:
             text = f"{inbox['dead']} frames of theirs could not be taken in and lie in kp.dead."
-            found.append(Finding(name, "warn", text, "Look at the node's log. Nothing is lost: they send it until it is receipted."))
+            found.append(
+                Finding(
+                    name,
+                    "warn",
+                    text,
+                    "Look at the node's log. Nothing is lost: they send it until it is receipted.",
+                )
+            )
     if own.management is None:
         text = "Without a management API neither its version nor the partners' rights can be looked at."
         return [*found, Finding("own broker", "warn", text, "Set [broker.management].")]
@@ -137,7 +156,9 @@ async def _own_broker(settings: Settings, rows: list[PartnerRow], state: Mapping
                 name = f"{row.address}: rights"
                 found += [Finding(name, "fail", fault, "kpnode partner add, again.") for fault in faults]
                 if not faults:
-                    found.append(good(name, "Topology, rights and limits on our broker are as they should be."))
+                    found.append(
+                        good(name, "Topology, rights and limits on our broker are as they should be.")
+                    )
         except ManagementError as error:
             found.append(Finding("own broker", "warn", str(error), "Correct [broker.management]."))
     return found
@@ -146,7 +167,9 @@ async def _own_broker(settings: Settings, rows: list[PartnerRow], state: Mapping
 def _version(version: str, *, plain: bool) -> Finding:
     numbers = [int(number) for number in re.findall(r"\d+", version)[:3]]
     if len(numbers) < 3:
-        return Finding("own broker", "warn", f"It does not tell its version ({version!r}).", "Look which one runs.")
+        return Finding(
+            "own broker", "warn", f"It does not tell its version ({version!r}).", "Look which one runs."
+        )
     series, patch = (numbers[0], numbers[1]), numbers[2]
     if series > max(SOUND) or patch >= SOUND.get(series, 1_000_000):
         return good("own broker", f"RabbitMQ {version}.")
@@ -158,7 +181,9 @@ def _version(version: str, *, plain: bool) -> Finding:
 # --- their side ------------------------------------------------------------------------------------------------------------
 
 
-async def _partners(settings: Settings, rows: list[PartnerRow], seconds: float, *, running: bool) -> list[Finding]:
+async def _partners(
+    settings: Settings, rows: list[PartnerRow], seconds: float, *, running: bool
+) -> list[Finding]:
     """All partners side by side: one that is away must not make the others wait."""
     if not rows:
         return []
@@ -246,7 +271,9 @@ async def _resolves(address: str, host: str, port: int) -> Finding:
         async with asyncio.timeout(TRY_SECONDS):
             answers = await asyncio.get_running_loop().getaddrinfo(host, port, type=0)
     except (OSError, TimeoutError):
-        return Finding(name, "fail", f"{host} has no address.", "Look at our DNS, and whether the partner has moved.")
+        return Finding(
+            name, "fail", f"{host} has no address.", "Look at our DNS, and whether the partner has moved."
+        )
     addresses = sorted({str(answer[4][0]) for answer in answers})
     return good(name, f"{host} is {', '.join(addresses)}.")
 
@@ -293,7 +320,11 @@ async def _clock(address: str, url: str, context: ssl.SSLContext | None) -> list
     off = abs(datetime.now(UTC) - theirs)
     if off > timedelta(minutes=2):
         text = f"Their clock and ours differ by {off.total_seconds() / 60:.0f} minutes."
-        return [Finding(name, "warn" if off < timedelta(minutes=15) else "fail", text, "Whoever is wrong needs NTP.")]
+        return [
+            Finding(
+                name, "warn" if off < timedelta(minutes=15) else "fail", text, "Whoever is wrong needs NTP."
+            )
+        ]
     return [good(name, "Their clock and ours agree.")]
 
 
@@ -317,7 +348,9 @@ async def _round_trip(probe: _Prober, address: str, seconds: float) -> Finding:
         return Finding(name, "warn", f"Not tried: {probe.fault}.", "See above.")
     answer = await probe(address, seconds)
     if answer["answered"]:
-        return good(name, f"Their node answered with its signature, {answer['seconds'] * 1000:.0f} ms after we asked.")
+        return good(
+            name, f"Their node answered with its signature, {answer['seconds'] * 1000:.0f} ms after we asked."
+        )
     trouble = answer["trouble"]
     if trouble is not None:
         outcome = Outcome(trouble["outcome"])

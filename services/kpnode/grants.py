@@ -80,17 +80,23 @@ def transport_key(record: KeyRecord, at: datetime) -> PublicKey:
         if entry.use == "transport" and entry.status == "active" and entry.valid_from <= at + CLOCK_SKEW
     ]
     if not found:
-        raise UntrustedKeyError("key-unknown", f"the key record of {record.address} has no transport key in force")
+        raise UntrustedKeyError(
+            "key-unknown", f"the key record of {record.address} has no transport key in force"
+        )
     return record.key_for(max(found, key=lambda entry: entry.valid_from).key.kid, "transport", at)
 
 
-def make(settings: Settings, keys: WorkingKeys, ca: CertificateAuthority, holder: KeyRecord, now: datetime) -> bytes:
+def make(
+    settings: Settings, keys: WorkingKeys, ca: CertificateAuthority, holder: KeyRecord, now: datetime
+) -> bytes:
     """The grant for one partner. Raises UntrustedKeyError, PkiError; ValueError if we cannot be reached at all."""
     offered: dict[str, Any] = {}
     public = settings.public.broker
     if settings.broker is not None and public is not None:
         bare = settings.broker.plaintext_on_loopback_only
-        certificate = None if bare else ca.client_certificate(holder.address, transport_key(holder, now), now).decode()
+        certificate = (
+            None if bare else ca.client_certificate(holder.address, transport_key(holder, now), now).decode()
+        )
         offered["amqps"] = {
             "host": public[0],
             "port": public[1],
@@ -117,15 +123,21 @@ def open_grant(raw: bytes, *, issuer: Sequence[KeyRecord], own: str, now: dateti
     """Raises RefusedError unless a node key of the partner signed this for us."""
     payload = _parse(open_statement(raw, jws.GRANT, issuer, now))
     if payload.issuer != issuer[-1].address:
-        raise MisaddressedError("address-from", "the grant is signed by another authority than it names", "/issuer")
+        raise MisaddressedError(
+            "address-from", "the grant is signed by another authority than it names", "/issuer"
+        )
     if payload.holder != own:
         raise MisaddressedError("address-to", f"the grant is for {payload.holder}", "/holder")
     if payload.issued > now + timedelta(minutes=15):
-        raise SignatureError("sig-stale", "the grant is from the future; one of the clocks is wrong", "/issued")
+        raise SignatureError(
+            "sig-stale", "the grant is from the future; one of the clocks is wrong", "/issued"
+        )
     ways: dict[str, Mapping[str, Any]] = {}
     if payload.amqps is not None:
         if payload.amqps.vhost != vhost_of(own):
-            raise MalformedError("record-field", "the grant names another virtual host than ours", "/amqps/vhost")
+            raise MalformedError(
+                "record-field", "the grant names another virtual host than ours", "/amqps/vhost"
+            )
         ways["amqp"] = payload.amqps.model_dump()
     if payload.https is not None:
         ways["https"] = payload.https.model_dump()

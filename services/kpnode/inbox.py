@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from kpmsg import documents, frames, jws, register
-from kpmsg.errors import MalformedError, MisaddressedError, RefusedError
+from kpmsg.errors import MalformedError, MisaddressedError, RefusedError, UntrustedKeyError
 from kpmsg.frames import Frame, Page, PageRequest, Receipt, Refusal, Request, Statement, Status, StatusRequest
 from kpmsg.keyrecord import KeyRecord
 from kpmsg.keys import Signer
@@ -27,7 +27,7 @@ from kpnode.store.database import Transaction
 from kpnode.store.ledger import Effects, Item, PartnerLedger, raws
 from kpnode.store.refusals import quarantine, refuse
 
-REFUSED_BYTES = 64 * 1024
+_OUT_OF_TIME = frozenset({"key-expired", "key-retired"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def open_frames(deliveries: Iterable[bytes], parties: Parties, now: datetime) ->
         except RefusedError as error:
             spoiled = (data, error.code, error.text)
             opened.refused.append(spoiled)
-            if not data.startswith(b'{"frame":"refusal"'):  # two nodes must not refuse each other's refusals for ever
+            if frames.claimed_name(data) != "refusal":  # two nodes must not refuse each other's refusals for ever
                 opened.answerable.append(spoiled)
     return opened
 
@@ -116,8 +116,14 @@ def _open_lines(
     for line, result in zip(
         lines, open_documents(lines, sender=sender, source=source, recipient=recipient, now=now), strict=True
     ):
+        late = False
+        if isinstance(result, UntrustedKeyError) and result.code in _OUT_OF_TIME and now is not None:
+            # Sent again long after it was written, since our register was restored or lost. Admitted, so that nothing is lost
+            # by a rotation of keys, and shown to an officer, since whoever has an old key could have written an old date.
+            result = open_documents([line], sender=sender, source=source, recipient=recipient, now=None)[0]
+            late = True
         if isinstance(result, Verified):
-            items.append(Item(result, documents.claim(result.document)))
+            items.append(Item(result, documents.claim(result.document), late))
         else:
             opened.refused.append((line, result.code, result.text))
             if now is not None:

@@ -27,7 +27,7 @@ from kpmsg.keyrecord import KeyRecord
 from kpnode import crash, inbox
 from kpnode.author import Identity, compose, rfc3339
 from kpnode.inbox import Opened, Outcome, Parties
-from kpnode.peer import Peer, nonce
+from kpnode.peer import Peer, may_deny, nonce
 from kpnode.relay import Relay
 from kpnode.store import answers, partners
 from kpnode.store.database import Database, StoreError, Transaction
@@ -329,7 +329,7 @@ class Node:
             await self._owed.wait()
             self._owed.clear()
             for owed in await self.database.read(answers.owed):
-                if not owed.certain and not all(p.conversation.ready or p.paused for p in self.peers.values()):
+                if not owed.certain and not may_deny(self.peers, owed.document.source, owed.id):
                     continue  # "never issued" may only be said by a node that knows all that it has issued (I17)
                 problems = [Problem(r["code"], r["text"], r["pointer"], r["severity"]) for r in owed.reasons]
                 still = await self.database.read(lambda c, o=owed: answers.still_true(c, o))  # type: ignore[misc]

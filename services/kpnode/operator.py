@@ -13,8 +13,8 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -94,9 +94,8 @@ class Operator:
         """Do one verb by its name. Raises OperatorError and whatever else `in_words` knows."""
         if verb not in self._verbs:
             raise OperatorError(f"there is no verb {verb!r}; is the running node of another version?")
-        if verb in {"partner-probe", "state"}:
-            return await self._verbs[verb](**arguments)
-        async with self._one_at_a_time:
+        changes_something = verb not in {"partner-probe", "state"}
+        async with self._one_at_a_time if changes_something else nullcontext():
             return await self._verbs[verb](**arguments)
 
     # -- partners ----------------------------------------------------------------------------------------------------------
@@ -190,11 +189,17 @@ class Operator:
             raise OperatorError(str(error)) from None
         bare = self._settings.broker is not None and self._settings.broker.plaintext_on_loopback_only
         if chosen == "amqp" and (reach["certificate"] is None) != bare:
-            raise OperatorError("one side speaks AMQP without TLS (plaintext_on_loopback_only), the other does not")
+            raise OperatorError(
+                "one side speaks AMQP without TLS (plaintext_on_loopback_only), the other does not"
+            )
         at = self._stamp()
         await self._database.write(lambda c: partners.save_partner(c, issuer, row.name, chosen, reach, at))
         await self._attach(issuer)
-        return {"address": issuer, "transport": chosen, "to": reach.get("url") or f"{reach['host']}:{reach['port']}"}
+        return {
+            "address": issuer,
+            "transport": chosen,
+            "to": reach.get("url") or f"{reach['host']}:{reach['port']}",
+        }
 
     async def list_partners(self) -> list[dict[str, Any]]:
         """Every partner with what is known of it."""
@@ -203,9 +208,22 @@ class Operator:
         for row in await self._database.read(partners.partners):
             newest = everybody[row.address][-1].record
             reach = {name: row.connection[name] for name in ("host", "port", "url") if name in row.connection}
-            told: dict[str, Any] = {"address": row.address, "name": row.name, "transport": row.transport, "reach": reach}
-            told |= {"added_at": row.added_at, "paused_at": row.paused_at, "paused_because": row.paused_because}
-            told |= {"version": newest.version, "fingerprint": newest.fingerprint, "roles": newest.authority.roles}
+            told: dict[str, Any] = {
+                "address": row.address,
+                "name": row.name,
+                "transport": row.transport,
+                "reach": reach,
+            }
+            told |= {
+                "added_at": row.added_at,
+                "paused_at": row.paused_at,
+                "paused_because": row.paused_because,
+            }
+            told |= {
+                "version": newest.version,
+                "fingerprint": newest.fingerprint,
+                "roles": newest.authority.roles,
+            }
             told |= {"contact": newest.authority.contact, "link": self._link_state(row.address)}
             found.append(told)
         return found
@@ -250,9 +268,9 @@ class Operator:
             if peer.answered_at is not None and peer.answered_at > asked:
                 return {"answered": True, "seconds": round(peer.answered_at - asked, 3), "trouble": None}
             await asyncio.sleep(0.01)
-        trouble = peer.trouble
-        told = {"outcome": str(trouble.outcome), "detail": trouble.detail, "actor": trouble.outcome.actor} if trouble else None
-        return {"answered": False, "seconds": seconds, "trouble": told}
+        state = self._link_state(address)
+        trouble = None if state is None else state["trouble"]
+        return {"answered": False, "seconds": seconds, "trouble": trouble}
 
     # -- ourselves -----------------------------------------------------------------------------------------------------------
 
@@ -264,8 +282,9 @@ class Operator:
             raise OperatorError("this is not our own key record")
         others = await self._database.read(partners.records)
         check_foreign([v.record for versions in others.values() for v in versions], following.record)
+        file = Home(self._settings.home).record(following.record.version)
         # The file first: if we die between the two, the next start copies it into the database.
-        if not Home(self._settings.home).record(following.record.version).exists():
+        if not file.exists():
             setup.keep_record(self._settings, following.raw, held[-1])
         at, restart = self._stamp(), False
         await self._database.write(lambda c: partners.save_record(c, following, at))
@@ -275,10 +294,11 @@ class Operator:
             in_use = {identity.node_signer.public.kid, *(s.public.kid for s in identity.document_signers)}
             active = {entry.key.kid for entry in following.record.keys if entry.status == "active"}
             restart = not in_use <= active
-        return {"version": following.record.version, "restart": restart, "file": str(self._record_file(following))}
-
-    def _record_file(self, record: VerifiedRecord) -> Any:
-        return Home(self._settings.home).record(record.record.version)
+        return {
+            "version": following.record.version,
+            "restart": restart,
+            "file": str(file),
+        }
 
     async def add_key(self, name: str, scopes: Sequence[str], days: int | None = None) -> dict[str, Any]:
         """A new API key; its text is in the answer and nowhere else."""
@@ -296,7 +316,12 @@ class Operator:
         found = []
         for caller in await self._database.read(callers):
             until = caller.usable_until
-            told: dict[str, Any] = {"id": caller.id, "name": caller.name, "scopes": sorted(caller.scopes), "created_at": caller.created_at}
+            told: dict[str, Any] = {
+                "id": caller.id,
+                "name": caller.name,
+                "scopes": sorted(caller.scopes),
+                "created_at": caller.created_at,
+            }
             told |= {"expires": until and rfc3339(until), "revoked_at": caller.revoked_at}
             found.append(told)
         return found
@@ -313,20 +338,34 @@ class Operator:
         node = self._node
         if node is None:
             return {"running": False}
-        told: dict[str, Any] = {"running": True, "pid": os.getpid(), "address": node.address, "started_at": rfc3339(node.started_at)}
+        told: dict[str, Any] = {
+            "running": True,
+            "pid": os.getpid(),
+            "address": node.address,
+            "started_at": rfc3339(node.started_at),
+        }
         told["links"] = {address: self._link_state(address) for address in node.peers}
         told["inbox"] = {}
         for address, inbox in (self._inbox.states if self._inbox else {}).items():
             error = None if inbox.error is None else inbox.error.detail
-            told["inbox"][address] = asdict(inbox) | {"error": error, "since": inbox.since and rfc3339(inbox.since)}
+            told["inbox"][address] = asdict(inbox) | {
+                "error": error,
+                "since": inbox.since and rfc3339(inbox.since),
+            }
         return told
 
     def _link_state(self, address: str) -> dict[str, Any] | None:
         peer = None if self._node is None else self._node.peers.get(address)
         if peer is None:
             return None
-        trouble = None if peer.trouble is None else {**asdict(peer.trouble), "actor": peer.trouble.outcome.actor}
-        told = {"waiting": len(peer.schedule), "handed_over": peer.schedule.handed_over, "heard_at": peer.heard_at}
+        trouble = (
+            None if peer.trouble is None else {**asdict(peer.trouble), "actor": peer.trouble.outcome.actor}
+        )
+        told = {
+            "waiting": len(peer.schedule),
+            "handed_over": peer.schedule.handed_over,
+            "heard_at": peer.heard_at,
+        }
         return told | {"answered": peer.conversation.ready, "trouble": trouble}
 
     # -- inside ----------------------------------------------------------------------------------------------------------------
@@ -360,22 +399,3 @@ class Operator:
 
     async def _addresses(self) -> list[str]:
         return [row.address for row in await self._database.read(partners.partners)]
-
-
-@asynccontextmanager
-async def at_rest(settings: Settings) -> AsyncIterator[Operator]:
-    """The operator of a node that is not running: owns the database for a moment. Raises StoreOwnedError if it is."""
-    from kpnode.migrations import migrate
-
-    records = setup.load_records(settings)
-    if not records:
-        raise SetupError("this node has not been set up; run `kpnode init`")
-    database = Database(settings.database_url)
-    try:
-        await database.start()
-        migrate(settings.database_url)
-        at = rfc3339(datetime.now(UTC))
-        await database.write(lambda c: setup.settle_owner(c, settings.address, records, at))
-        yield Operator(settings, database)
-    finally:
-        await database.close()

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -55,6 +56,7 @@ class Peer:
     heard_at: str | None = None
     answered_at: float | None = None  # monotonic seconds: when a status exchange was last complete
     overridden: str | None = None
+    doubts: dict[str, int] = field(default_factory=dict)  # what we may deny once a later exchange than this is complete
     unread: bool = False  # more documents wait in the database than the schedule has been given
 
     @property
@@ -78,3 +80,19 @@ class Peer:
     def note(self, sent: Sent, at: str) -> None:
         """Remember how the last attempt ended."""
         self.trouble = None if sent.outcome is Outcome.ACCEPTED else Trouble(sent.outcome, sent.detail, at)
+
+
+def may_deny(peers: Mapping[str, Peer], author: str, document_id: str) -> bool:
+    """Whether "never issued" may be said of a document by `author`: do we know all that we have issued (I17)?
+
+    Every partner must have answered since the start, and the author once more in an exchange that began after this was first
+    asked: it may hold what we have forgotten, and tells us when we ask. If it has not, it is asked now.
+    """
+    peer = peers.get(author)
+    if peer is None:
+        return False
+    if peer.schedule.completed <= peer.doubts.setdefault(document_id, peer.schedule.begun):
+        peer.schedule.ask_now(time.monotonic())
+        peer.wake.set()
+        return False
+    return all(other.conversation.ready or other.paused for other in peers.values())

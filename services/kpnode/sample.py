@@ -36,6 +36,9 @@ _USD_A_CARAT = {
 _TRADED = ("BW", "RU", "ZA", "CA", "AO", "NA", "LS", "SL", "ZW", "CD")
 """The origins that trading centres ship."""
 
+_AGGREGATED = {"BW": ("BW", "CA", "NA", "ZA")}
+"""Producers where goods of several origins are mixed before they are sold."""
+
 _WORTH = {"7102.10": 1.0, "7102.21": 0.08, "7102.31": 1.35}
 """How the price of an HS code compares with that of its origin."""
 
@@ -243,6 +246,9 @@ def _line(weight: int, producer: str | None, chance: Random) -> Draft:
 
 
 def _origin(producer: str | None, chance: Random) -> tuple[Draft, list[str]]:
+    if producer in _AGGREGATED and chance.random() < 0.3:
+        together = list(_AGGREGATED[producer])
+        return {"kind": "mixed_list", "countries": together}, together
     if producer is not None:
         single = {"kind": "single", "country": producer}
         if producer in _ZONES and chance.random() < 0.5:

@@ -49,7 +49,9 @@ def write_logs(wanted: Log) -> None:
     """Everything as one line each on standard error; libraries' logs in the same form, from warnings on."""
     level = getattr(logging, wanted.level.upper())
     # No locals, which hold documents; a traceback names places.
-    trace: Any = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
+    trace: Any = structlog.processors.ExceptionRenderer(
+        structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+    )
     before: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -68,7 +70,9 @@ def write_logs(wanted: Log) -> None:
     )
     lines = logging.StreamHandler(sys.stderr)
     remove = structlog.stdlib.ProcessorFormatter.remove_processors_meta
-    lines.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=before, processors=[remove, *last]))
+    lines.setFormatter(
+        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=before, processors=[remove, *last])
+    )
     logging.basicConfig(level=max(level, logging.WARNING), handlers=[lines], force=True)
     # Each of their lines repeats in the library's words what the transport has classified and logged in ours.
     for library in ("aio_pika", "aiormq"):

@@ -60,8 +60,10 @@ class _Table(BaseModel):
 class Management(_Table):
     """RabbitMQ's management API of our own broker, so that partners get their places there by themselves."""
 
-    url: Annotated[str, StringConstraints(pattern=r"^https?://[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?/?$")] = Field(
-        description="Base address, e.g. http://127.0.0.1:15672. It never leaves the host or the private network."
+    url: Annotated[str, StringConstraints(pattern=r"^https?://[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?/?$")] = (
+        Field(
+            description="Base address, e.g. http://127.0.0.1:15672. It never leaves the host or the private network."
+        )
     )
     user: str = Field(min_length=1, description="A broker user with the tag administrator.")
     password: SecretStr = Field(description="That user's password.")
@@ -70,8 +72,12 @@ class Management(_Table):
 class Broker(_Table):
     """Our own RabbitMQ: partners write into it, and only our node reads it."""
 
-    host: _Host = Field(description="Host name or address as our node reaches it; a name in the broker's certificate.")
-    port: _Port = Field(default=5671, description="AMQPS port; with plaintext_on_loopback_only the plain AMQP port.")
+    host: _Host = Field(
+        description="Host name or address as our node reaches it; a name in the broker's certificate."
+    )
+    port: _Port = Field(
+        default=5671, description="AMQPS port; with plaintext_on_loopback_only the plain AMQP port."
+    )
     plaintext_on_loopback_only: bool = Field(
         default=False,
         description=(
@@ -79,8 +85,12 @@ class Broker(_Table):
             "own broker and to the partners', with user and password below. Refused for any host but loopback."
         ),
     )
-    user: str | None = Field(default=None, description="Only with plaintext_on_loopback_only: whom to log in as.")
-    password: SecretStr | None = Field(default=None, description="Only with plaintext_on_loopback_only: the password.")
+    user: str | None = Field(
+        default=None, description="Only with plaintext_on_loopback_only: whom to log in as."
+    )
+    password: SecretStr | None = Field(
+        default=None, description="Only with plaintext_on_loopback_only: the password."
+    )
     management: Management | None = Field(
         default=None,
         description=(
@@ -97,7 +107,9 @@ class Broker(_Table):
             if self.user is None or self.password is None:
                 raise ValueError("plaintext_on_loopback_only needs user and password")
         elif self.user is not None or self.password is not None:
-            raise ValueError("user and password are for plaintext_on_loopback_only; over TLS the node has a certificate")
+            raise ValueError(
+                "user and password are for plaintext_on_loopback_only; over TLS the node has a certificate"
+            )
         return self
 
 
@@ -142,9 +154,12 @@ class Api(_Table):
     host: _Host = Field(default="127.0.0.1", description="Address to listen on.")
     port: _Port = Field(default=8080, description="TCP port to listen on.")
     certificate: Path | None = Field(
-        default=None, description="TLS certificate chain (PEM) of the API; without it a proxy in front has to do TLS."
+        default=None,
+        description="TLS certificate chain (PEM) of the API; without it a proxy in front has to do TLS.",
     )
-    key: Path | None = Field(default=None, description="Private key (PEM, unencrypted) that belongs to certificate.")
+    key: Path | None = Field(
+        default=None, description="Private key (PEM, unencrypted) that belongs to certificate."
+    )
     ca: Path | None = Field(
         default=None,
         description=(
@@ -165,7 +180,9 @@ class Api(_Table):
 class Log(_Table):
     """Logs go to standard error: events with ids, never trade data."""
 
-    level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="The least that is logged.")
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="The least that is logged."
+    )
     format: Literal["json", "text"] = Field(default="json", description="json for machines, text for people.")
 
 
@@ -174,7 +191,12 @@ class Settings(BaseSettings):
 
     # Nested names join with two underscores: KPNODE_API__PORT. An empty variable is one that is not set (compose files).
     model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", env_prefix=PREFIX, env_nested_delimiter="__", env_ignore_empty=True, hide_input_in_errors=True
+        frozen=True,
+        extra="forbid",
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        env_ignore_empty=True,
+        hide_input_in_errors=True,
     )
 
     address: Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}(/[a-z0-9][a-z0-9-]{0,31})?$")] = Field(
@@ -190,9 +212,13 @@ class Settings(BaseSettings):
         default=None, description="A telephone number or mail address of the people on duty; published."
     )
     certificate_prefixes: tuple[Annotated[str, StringConstraints(min_length=1, max_length=20)], ...] = Field(
-        default=(), max_length=20, description="How the numbers of this authority's certificates begin; published."
+        default=(),
+        max_length=20,
+        description="How the numbers of this authority's certificates begin; published.",
     )
-    home: Path = Field(description="Directory of the node's keys, certificates and database; for the node's user alone.")
+    home: Path = Field(
+        description="Directory of the node's keys, certificates and database; for the node's user alone."
+    )
     passphrase: SecretStr = Field(
         description="Opens the private keys in home. Give it as a secret file rather than in the environment."
     )
@@ -201,7 +227,9 @@ class Settings(BaseSettings):
         description="postgresql://user:password@host/name, or sqlite:////path; unset means SQLite in home. It may hold a password.",
     )
     public: Public = Field(default=Public(), description="Where partners reach us.")
-    broker: Broker | None = Field(default=None, description="Our own RabbitMQ; unset means direct HTTPS only.")
+    broker: Broker | None = Field(
+        default=None, description="Our own RabbitMQ; unset means direct HTTPS only."
+    )
     exchange_https: bool = Field(
         default=False, description="Take part in direct exchange over HTTPS: POST /exchange/... is answered."
     )
@@ -223,7 +251,9 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _reachable(self) -> Self:
         if self.public.amqps is not None and self.broker is None:
-            raise ValueError("public.amqps names a broker for partners, but [broker] does not say how our node reads it")
+            raise ValueError(
+                "public.amqps names a broker for partners, but [broker] does not say how our node reads it"
+            )
         return self
 
     @classmethod
@@ -239,7 +269,11 @@ class Settings(BaseSettings):
 
     @property
     def database_url(self) -> str:
-        return f"sqlite:///{self.home / 'kpnode.db'}" if self.database is None else self.database.get_secret_value()
+        return (
+            f"sqlite:///{self.home / 'kpnode.db'}"
+            if self.database is None
+            else self.database.get_secret_value()
+        )
 
 
 def load(config: Path | None = None, environment: Mapping[str, str] | None = None) -> Settings:

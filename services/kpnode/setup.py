@@ -98,7 +98,11 @@ def check_keys(settings: Settings, keys: WorkingKeys, records: Sequence[Verified
 
 
 async def initialise(
-    settings: Settings, *, algorithm: Algorithm = "Ed25519", now: datetime | None = None, renew_certificates: bool = False
+    settings: Settings,
+    *,
+    algorithm: Algorithm = "Ed25519",
+    now: datetime | None = None,
+    renew_certificates: bool = False,
 ) -> Initialised:
     """Make home, keys, CA, certificates, database and the first key record, as far as they are missing.
 
@@ -107,7 +111,10 @@ async def initialise(
     """
     now = now or datetime.now(UTC)
     home, made = Home(settings.home), list[str]()
-    for directory in (home.path, *(home.path / name for name in ("keys", "ca", "broker", "records", "grants"))):
+    for directory in (
+        home.path,
+        *(home.path / name for name in ("keys", "ca", "broker", "records", "grants")),
+    ):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     _make_keys(settings, home, algorithm, made)
     _make_certificates(settings, home, now, made, renew=renew_certificates)
@@ -137,10 +144,14 @@ def _make_keys(settings: Settings, home: Home, algorithm: Algorithm, made: list[
         made.append(f"{name} key")
 
 
-def _make_certificates(settings: Settings, home: Home, now: datetime, made: list[str], *, renew: bool) -> None:
+def _make_certificates(
+    settings: Settings, home: Home, now: datetime, made: list[str], *, renew: bool
+) -> None:
     if not home.ca_certificate.exists():
         home.ca_key.unlink(missing_ok=True)  # a key whose certificate was never written has signed nothing
-        CertificateAuthority.create(settings.address, now).save(home.ca_certificate, home.ca_key, secret(settings))
+        CertificateAuthority.create(settings.address, now).save(
+            home.ca_certificate, home.ca_key, secret(settings)
+        )
         made.append("certificate authority")
     if settings.broker is None:
         return
@@ -174,7 +185,9 @@ def broker_names(settings: Settings) -> list[str]:
     return list(dict.fromkeys([*names, *own]))
 
 
-async def _make_database(settings: Settings, records: Sequence[VerifiedRecord], now: datetime) -> tuple[bool, list[str]]:
+async def _make_database(
+    settings: Settings, records: Sequence[VerifiedRecord], now: datetime
+) -> tuple[bool, list[str]]:
     from kpnode.migrations import migrate
 
     database = Database(settings.database_url)
@@ -198,9 +211,13 @@ def settle_owner(connection: Any, address: str, records: Sequence[VerifiedRecord
     held = partners.records(connection).get(address, [])
     for mine, theirs in zip(records, held, strict=False):
         if mine.digest != theirs.digest:
-            raise SetupError("home and database hold different key records of ours; one of them is from elsewhere")
+            raise SetupError(
+                "home and database hold different key records of ours; one of them is from elsewhere"
+            )
     if len(held) > len(records):
-        raise SetupError(f"the database holds version {len(held)} of our key record, the home only {len(records)}")
+        raise SetupError(
+            f"the database holds version {len(held)} of our key record, the home only {len(records)}"
+        )
     for record in records[len(held) :]:
         partners.save_record(connection, record, at)
 
@@ -209,7 +226,11 @@ def settle_owner(connection: Any, address: str, records: Sequence[VerifiedRecord
 
 
 def next_record(
-    settings: Settings, previous: VerifiedRecord | None, identity: SoftwareSigner, keys: WorkingKeys, now: datetime
+    settings: Settings,
+    previous: VerifiedRecord | None,
+    identity: SoftwareSigner,
+    keys: WorkingKeys,
+    now: datetime,
 ) -> bytes:
     """The record that says what the settings and the key files say today, as the version after `previous`.
 

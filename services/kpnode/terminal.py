@@ -72,7 +72,8 @@ def print_findings(found: Sequence[Finding], *, as_json: bool) -> None:
     else:
         colours = {"ok": "green", "warn": "yellow", "fail": "red"}
         rows = [
-            [f"[{colours[f.result]}]{f.result}[/]", _plain(f.name), _plain(f.text), _plain(f.remedy or "")] for f in found
+            [f"[{colours[f.result]}]{f.result}[/]", _plain(f.name), _plain(f.text), _plain(f.remedy or "")]
+            for f in found
         ]
         print_table(["", "check", "found", "what to do"], rows, markup=True)
     raise typer.Exit(1 if failed else 0)

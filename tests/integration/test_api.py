@@ -65,6 +65,7 @@ def codes(response: httpx.Response) -> list[tuple[str, str]]:
 
 async def read_until(client: httpx.AsyncClient, path: str, right: Callable[[Any], Any]) -> Any:
     """Read until it is as it is going to be."""
+    shown: Any = None
     for _ in range(400):
         shown = (await client.get(path)).json()
         if right(shown):

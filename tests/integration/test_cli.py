@@ -190,7 +190,9 @@ def test_two_nodes_over_https(pair: tuple[Site, Site]) -> None:
         assert done["delivery"]["state"] == "received"
         one.cli("apikey", "revoke", one.key)
         until = time.monotonic() + 10
-        while httpx.get(f"http://127.0.0.1:{one.port}/v1/documents", headers={"Authorization": f"Bearer {one.key}"}).is_success:
+        while httpx.get(
+            f"http://127.0.0.1:{one.port}/v1/documents", headers={"Authorization": f"Bearer {one.key}"}
+        ).is_success:
             assert time.monotonic() < until
             time.sleep(0.3)
         assert stat.S_IMODE((one.home / "control.sock").stat().st_mode) == 0o600
@@ -248,7 +250,13 @@ def test_two_brokers_and_mutual_tls(tmp_path: Path) -> None:
             found = one.json("doctor")
             assert not [finding for finding in found if finding["result"] == "fail"], found
             named = {finding["name"] for finding in found if finding["result"] == "ok"}
-            assert {"AE: TLS", "AE: handing over", "AE: there and back", "AE: rights", "AE: our broker"} <= named
+            assert {
+                "AE: TLS",
+                "AE: handing over",
+                "AE: there and back",
+                "AE: rights",
+                "AE: our broker",
+            } <= named
             # Withdrawn while it runs: the broker closes BW's connections, and BW is told who has to act.
             other.cli("partner", "remove", "BW")
             failed = [f for f in one.json("doctor", "--seconds", "2", status=1) if f["result"] == "fail"]

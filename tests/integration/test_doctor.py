@@ -119,7 +119,11 @@ async def test_a_partner_that_does_not_know_us(pair: tuple[Settings, Settings]) 
 
 async def test_without_a_grant(tmp_path: Path) -> None:
     bw = Land("BW", tmp_path / "BW").settings()
-    ae = Land("AE", tmp_path / "AE").settings().model_copy(update={"public": Public(), "exchange_https": False})
+    ae = (
+        Land("AE", tmp_path / "AE")
+        .settings()
+        .model_copy(update={"public": Public(), "exchange_https": False})
+    )
     await introduce(bw, ae)
     found = await examine(bw, seconds=0.5)
     assert "AE: grant" in failed(found, "warn")
@@ -149,7 +153,11 @@ async def test_names_and_certificates_of_a_partner(tmp_path: Path) -> None:
     server = await asyncio.start_server(lambda _, w: w.close(), "127.0.0.1", 0, ssl=served)
     port = server.sockets[0].getsockname()[1]
     try:
-        for trusted, host, result in ((ca, "localhost", "ok"), (other, "localhost", "fail"), (ca, "127.0.0.1", "fail")):
+        for trusted, host, result in (
+            (ca, "localhost", "ok"),
+            (other, "localhost", "fail"),
+            (ca, "127.0.0.1", "fail"),
+        ):
             context = ssl.create_default_context(cadata=trusted.certificate.decode())
             found = await doctor._connects("AE", host, port, context)
             assert (found[-1].name, found[-1].result) == ("AE: TLS", result)

@@ -22,6 +22,7 @@ from kpnode.transports.https import (
     MAX_BODY_BYTES,
     HttpsLink,
     authenticate,
+    check_body,
     join,
     sign_request,
     split,
@@ -59,7 +60,9 @@ RECORDS = {
 
 
 def admit(header: str | None, body: bytes, *, sender: str = "EU/antwerp", now: datetime = NOW) -> str:
-    return authenticate(header, body, sender=sender, own="AE", records=RECORDS, now=now)
+    digest = authenticate(header, sender=sender, own="AE", records=RECORDS, now=now)
+    check_body(body, digest)
+    return sender
 
 
 def refusal(header: str | None, body: bytes, *, sender: str = "EU/antwerp", now: datetime = NOW) -> str:

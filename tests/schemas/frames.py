@@ -41,7 +41,11 @@ def _hashes(most: int, description: str) -> Json:
     return {"type": "array", "items": HASH, "uniqueItems": True, "maxItems": most, "description": description}
 
 
-_AT: Final = _text(32, "The signer's clock, UTC. Evidence; nothing is decided by it.")
+_AT: Final[Json] = {
+    "type": "string",
+    "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{3})?Z$",
+    "description": "The signer's clock, UTC. Evidence; nothing is decided by it.",
+}
 _SIZE: Final = _whole(0, "How many entries the register has.")
 
 MEMBERS: Final[Mapping[type, Mapping[str, Json]]] = {

@@ -14,10 +14,15 @@ import httpx
 import pytest
 import uvicorn
 
+from kpmsg import frames
 from kpmsg.errors import KeyFileError
-from kpnode.api import requests
+from kpmsg.keyrecord import issue, open_record
+from kpmsg.keys import SoftwareSigner
+from kpnode.api import build_app, requests
 from kpnode.api.documents import BULK_BODY, SINGLE_BODY
 from kpnode.store.callers import Scope, create_caller, revoke_caller
+from kpnode.transports import Outcome
+from kpnode.transports.https import HttpsLink
 from tests.api import Office, office
 from tests.exchange import trade, until
 
@@ -376,6 +381,42 @@ async def test_S19_names_are_inert_in_answers(desk: Office) -> None:
         assert answer.headers["x-content-type-options"] == "nosniff"
         wrong = await client.get("/v1/documents?<script>=1")
         assert wrong.headers["content-type"] == "application/problem+json"
+
+
+async def test_S26_the_exchange_takes_frames_from_proven_partners_only(tmp_path: Path) -> None:
+    transport, stranger = SoftwareSigner.generate(), SoftwareSigner.generate()
+    pair = [(a, f"sqlite:///{tmp_path / a}.db") for a in ("BW", "AE")]
+    async with office(*pair, exchange=True) as desk:
+        peer = desk.node.peers["AE"]
+        entry = {"jwk": transport.public.jwk, "use": "transport", "valid_from": "2025-01-01T00:00:00Z"}
+        fields = {
+            "address": "AE",
+            "version": 1,
+            "issued": "2025-01-01T00:00:00Z",
+            "authority": {"name": "Authority of AE", "roles": ["import"]},
+            "keys": [entry],
+        }
+        peer.records = [open_record(issue(fields, [SoftwareSigner.generate()], [transport])).record]
+        question = frames.encode_request(frames.StatusRequest("A" * 22, 0, "0" * 64), "AE", "BW")
+
+        def link(signer: SoftwareSigner, own: str = "AE", app: Any = desk.app) -> HttpsLink:
+            return HttpsLink(own, "BW", "http://127.0.0.1", signer, transport=httpx.ASGITransport(app))
+
+        sent = await link(transport).send(question)
+        assert sent.outcome is Outcome.ACCEPTED
+        assert [frames.decode(reply).name for reply in sent.replies] == ["status"]
+        assert (await link(stranger).send(question)).outcome is Outcome.AUTH
+        assert (await link(transport, own="ZA").send(question)).outcome is Outcome.AUTH
+        without = await link(transport, app=build_app(desk.node)).send(question)
+        assert without.outcome is Outcome.UNROUTABLE
+        async with desk.client_with(await desk.key(*Scope)) as client:
+            media_type = {"Content-Type": "application/kp-frame"}
+            told = [
+                await client.post(f"/exchange/{who}", content=question, headers=media_type)
+                for who in ("AE", "ZA")
+            ]
+            assert [answer.status_code for answer in told] == [401, 401]
+            assert told[0].content == told[1].content  # S116: not even who the partners are
 
 
 async def test_a_client_that_lies_about_its_length_gets_an_answer(desk: Office) -> None:

@@ -10,7 +10,9 @@ from tests.simulation import play
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description="Run the exchange under faults, by seeds.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.simulation", description="Run the exchange under faults, by seeds."
+    )
     parser.add_argument("--seeds", type=int, default=2000, help="how many seeds to run (default 2000)")
     parser.add_argument("--first", type=int, default=0, help="the first of them (default 0)")
     parser.add_argument("--seed", type=int, help="run this one only")
@@ -23,7 +25,10 @@ def main() -> int:
     for seed in range(options.first, options.first + options.seeds):
         failure = play.play(seed, summary)
         if failure is not None:
-            print(f"seed {seed}: {failure}\nreplay: python -m tests.simulation --seed {seed} --trace", file=sys.stderr)
+            print(
+                f"seed {seed}: {failure}\nreplay: python -m tests.simulation --seed {seed} --trace",
+                file=sys.stderr,
+            )
             return 1
     print(summary.line(time.monotonic() - began))
     return 0

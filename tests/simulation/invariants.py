@@ -55,25 +55,37 @@ class Witness:
         self.overridden: set[str] = set()
         self.reports: list[tuple[str, str, str, str]] = []  # node, partner, kind, text
         self.doubles: list[tuple[Document, Document]] = []
-        self.signed: dict[str, set[str]] = {}  # a confirmation -> the notifications that its author held when it signed
+        self.signed: dict[
+            str, set[str]
+        ] = {}  # a confirmation -> the notifications that its author held when it signed
         self.surviving: set[str] = set()
 
     # -- as it happens ---------------------------------------------------------------------------------------------------
 
     def committed(self, node: Node, before: Database, partner: str | None, effects: Effects | None) -> None:
         db = node.db
-        require(before.documents.keys() <= db.documents.keys(), f"I9 a commit of {node.address} removed a document")
+        require(
+            before.documents.keys() <= db.documents.keys(),
+            f"I9 a commit of {node.address} removed a document",
+        )
         for document_id in list(db.documents)[len(before.documents) :]:
             self._new_document(node, db.documents[document_id])
         if partner is None or effects is None:
             return
         held = db.held[partner]
         self._chained(before.held[partner], held, f"I4 {node.address}'s register of {partner}")
-        self._chained(before.known[partner], db.known[partner], f"I4 {partner}'s register as {node.address} knows it")
+        self._chained(
+            before.known[partner], db.known[partner], f"I4 {partner}'s register as {node.address} knows it"
+        )
         if effects.admitted:
             theirs = [d for d in db.documents.values() if d.author == partner and d.recipient == node.address]
-            require(len(theirs) == len(held.ids), f"I2 documents and entries of {node.address} from {partner} differ")
-            require(all(d.id in held.places for d in theirs), f"I3 {node.address} has a document without an entry")
+            require(
+                len(theirs) == len(held.ids),
+                f"I2 documents and entries of {node.address} from {partner} differ",
+            )
+            require(
+                all(d.id in held.places for d in theirs), f"I3 {node.address} has a document without an entry"
+            )
         for kind, text in effects.reports:
             self._reported(node.address, partner, kind, text)
 
@@ -83,7 +95,10 @@ class Witness:
                 about = [d for d in node.db.documents.values() if d.subject == document.subject]
                 self.signed[document.id] = {d.id for d in about if d.kind == "notification"}
             return
-        require(document.recipient == node.address, f"I3 {node.address} admitted a document to {document.recipient}")
+        require(
+            document.recipient == node.address,
+            f"I3 {node.address} admitted a document to {document.recipient}",
+        )
         for other in node.db.documents.values():
             same = other.claim == document.claim and other.author == document.author
             if same and other.id != document.id and document.claim is not None:
@@ -95,10 +110,7 @@ class Witness:
     @staticmethod
     def _chained(before: Register, after: Register, whose: str) -> None:
         size = len(before.ids)
-        if len(after.ids) >= size and after.ids[:size] == before.ids:
-            start = size
-        else:
-            start = 0
+        start = size if after.ids[:size] == before.ids else 0
         head = after.heads[start - 1] if start else NOTHING
         for document_id, claimed in zip(after.ids[start:], after.heads[start:], strict=True):
             head = hashlib.sha256(b"\x01" + bytes.fromhex(head) + bytes.fromhex(document_id)).hexdigest()
@@ -108,7 +120,9 @@ class Witness:
         self.world.counts[f"report {kind}"] += 1
         self.reports.append((node, partner, kind, text))
         if kind in {"register-shorter", "register-differs"}:
-            require(partner in self.damaged, f"I17 {node} reports {kind} of {partner}, which was never restored")
+            require(
+                partner in self.damaged, f"I17 {node} reports {kind} of {partner}, which was never restored"
+            )
         elif kind == "withheld":
             require(node in self.damaged, f"I17 {node} withheld a document and was never restored")
         elif kind == "claim-twice":
@@ -122,7 +136,10 @@ class Witness:
         who = f"{node.address} to {to}"
         for document in message.items if content is None else ():
             require(document.id in db.documents, f"I6 {who} sends a document that is not committed")
-            require(document.author == node.address and document.recipient == to, f"I6 {who} sends what is not its own")
+            require(
+                document.author == node.address and document.recipient == to,
+                f"I6 {who} sends what is not its own",
+            )
             require(document.id not in db.withheld, f"I6 {who} sends a document that is withheld")
         if content is None:
             ready = node.peers[to].conversation.ready
@@ -139,7 +156,9 @@ class Witness:
             require(there, f"I5 a page from {who} is not true")
 
     def answered(self, node: Node, key: str, document_id: str) -> None:
-        require(node.db.idempotency.get(key) == document_id, f"A1 {node.address} answered {key} without a commit")
+        require(
+            node.db.idempotency.get(key) == document_id, f"A1 {node.address} answered {key} without a commit"
+        )
 
     def denies(self, node: Node, document: Document, codes: tuple[str, ...]) -> None:
         if "I01" not in codes or self.overridden:
@@ -177,13 +196,23 @@ class Witness:
     def _agree(a: Node, b: Node) -> None:
         known, held = a.db.known[b.address], b.db.held[a.address]
         pair = f"{a.address} and {b.address}"
-        require(known.ids == held.ids and known.heads == held.heads, f"I7 {pair} differ on {b.address}'s register")
-        require(set(held.ids) <= b.db.documents.keys(), f"I3 {b.address}'s register names what it does not have")
+        require(
+            known.ids == held.ids and known.heads == held.heads, f"I7 {pair} differ on {b.address}'s register"
+        )
+        require(
+            set(held.ids) <= b.db.documents.keys(), f"I3 {b.address}'s register names what it does not have"
+        )
         said = {i for i, d in a.db.documents.items() if d.author == a.address and d.recipient == b.address}
-        require(said - a.db.withheld.keys() == set(held.ids), f"I7 {pair} differ on the documents from {a.address}")
+        require(
+            said - a.db.withheld.keys() == set(held.ids),
+            f"I7 {pair} differ on the documents from {a.address}",
+        )
         peer = a.peers[b.address]
         left = [i for i in said if i in peer.schedule]
-        require(not left and not len(peer.schedule), f"I15 {a.address} still sends {len(peer.schedule)} to {b.address}")
+        require(
+            not left and not len(peer.schedule),
+            f"I15 {a.address} still sends {len(peer.schedule)} to {b.address}",
+        )
         require(peer.conversation.ready, f"I15 {a.address} never got ready for {b.address}")
         require(not peer.conversation.parked, f"I15 documents are parked at {a.address}")
         require(not peer.outbox, f"I15 replies wait at {a.address}")
@@ -195,7 +224,9 @@ class Witness:
             author = self.world.nodes[one.author].db
             if one.id in author.documents and other.id in author.documents:
                 told = any(
-                    node == one.author and kind in {"claim-twice", "withheld"} and (one.id in text or other.id in text)
+                    node == one.author
+                    and kind in {"claim-twice", "withheld"}
+                    and (one.id in text or other.id in text)
                     for node, _, kind, text in self.reports
                 )
                 require(told, f"I12 nobody told {one.author} that it made the claim {one.claim} twice")

@@ -77,7 +77,12 @@ class Network:
         if line.queue and not line.consuming and self.world.nodes[recipient].alive:
             line.consuming = True
             self.world.at(
-                self.world.now + self.world.rng.uniform(0.0005, 0.02), None, self.deliver, line, sender, recipient
+                self.world.now + self.world.rng.uniform(0.0005, 0.02),
+                None,
+                self.deliver,
+                line,
+                sender,
+                recipient,
             )
 
     def deliver(self, line: Line, sender: str, recipient: str) -> None:

@@ -47,9 +47,9 @@ class Peer:
     paused: bool = False
     busy: bool = False
     turn_at: float | None = None
-    asks: int = 0  # exchanges begun
-    settled: int = 0  # the last of them that was completed
-    doubts: dict[str, int] = field(default_factory=dict)  # documents that we may deny once a later exchange is complete
+    doubts: dict[str, int] = field(
+        default_factory=dict
+    )  # documents that we may deny once a later exchange is complete
 
     @property
     def sending(self) -> bool:
@@ -220,10 +220,8 @@ class Node:
             asked = outcome.conversation.asked
             afresh = isinstance(request, StatusRequest) and asked is not None and asked.search is None
             peer.schedule.asking(now, afresh=afresh)
-            peer.asks += afresh
         if outcome.settled:
             peer.schedule.settled(now)
-            peer.settled = peer.asks
         if outcome.settled or effects.owed:
             self.world.after(self, 0.001, self.answer)
         self.wake(peer)
@@ -280,7 +278,6 @@ class Node:
         step = register.ask(peer.conversation, ledger, self.world.nonce())
         peer.conversation = step.conversation
         peer.schedule.asking(now, afresh=True)
-        peer.asks += 1
         for request in step.say:
             assert isinstance(request, StatusRequest)
             self.hand_over(peer, Message(self.address, peer.address, request), [])
@@ -348,11 +345,11 @@ class Node:
         So it asks, after the document has come: its author may hold what we have forgotten. The others must have answered once.
         """
         peer = self.peers[document.author]
-        if peer.settled <= peer.doubts.setdefault(document.id, peer.asks):
+        if peer.schedule.completed <= peer.doubts.setdefault(document.id, peer.schedule.begun):
             peer.schedule.ask_now(self.world.now)
             self.wake(peer)
             return False
-        return all(peer.conversation.ready for peer in self.peers.values())
+        return all(peer.conversation.ready or peer.paused for peer in self.peers.values())
 
     def settle_answer(self, document_id: str) -> None:
         tx = self.db.copy()

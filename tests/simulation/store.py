@@ -74,13 +74,25 @@ class Register:
 class Database:
     """Everything one node has committed. Never changed once it is some node's `db`; `copy` begins a transaction."""
 
-    __slots__ = ("answers", "claims", "documents", "given", "held", "idempotency", "known", "received", "withheld")
+    __slots__ = (
+        "answers",
+        "claims",
+        "documents",
+        "given",
+        "held",
+        "idempotency",
+        "known",
+        "received",
+        "withheld",
+    )
 
     def __init__(self) -> None:
         self.documents: dict[str, Document] = {}  # in order of commit
         self.received: set[str] = set()
         self.withheld: dict[str, str] = {}
-        self.answers: dict[str, tuple[str, ...]] = {}  # of the partners' documents that we owe an answer: the codes
+        self.answers: dict[
+            str, tuple[str, ...]
+        ] = {}  # of the partners' documents that we owe an answer: the codes
         self.claims: dict[str, str] = {}
         self.idempotency: dict[str, str] = {}  # a caller's key -> the document
         self.held: dict[str, Register] = {}
@@ -123,7 +135,10 @@ class Database:
         return [
             d.id
             for d in self.documents.values()
-            if d.author == me and d.recipient == partner and d.id not in self.received and d.id not in self.withheld
+            if d.author == me
+            and d.recipient == partner
+            and d.id not in self.received
+            and d.id not in self.withheld
         ]
 
     def about(self, subject: str) -> list[Document]:

@@ -71,7 +71,13 @@ class World:
         self.strict = rng.random() < 0.5
         addresses = ["BW", "AE", "ZA"][: 3 if rng.random() < 0.15 else 2]
         self.sizes = (
-            Sizes(rng.choice((2, 3, 5)), rng.choice((4, 8)), rng.choice((1, 2, 4)), rng.choice((3, 6)), rng.choice((1, 2, 9)))
+            Sizes(
+                rng.choice((2, 3, 5)),
+                rng.choice((4, 8)),
+                rng.choice((1, 2, 4)),
+                rng.choice((3, 6)),
+                rng.choice((1, 2, 9)),
+            )
             if rng.random() < 0.6
             else Sizes()
         )
@@ -95,8 +101,10 @@ class World:
     def _draw_faults(self) -> Faults:
         rng = self.rng
         level = rng.choice((0.0, 0.3, 1.0))
-        some = [level * rng.choice((0.0, 0.02, 0.1, 0.3)) for _ in range(5)]
-        return Faults(*some, crash=rng.choice((0.0, 0.005, 0.02, 0.05)))
+        drop, duplicate, delay, refuse, unknown = (
+            level * rng.choice((0.0, 0.02, 0.1, 0.3)) for _ in range(5)
+        )
+        return Faults(drop, duplicate, delay, refuse, unknown, rng.choice((0.0, 0.005, 0.02, 0.05)))
 
     # -- what nodes ask of the world -------------------------------------------------------------------------------------
 
@@ -137,7 +145,10 @@ class World:
         if effects is None:
             return
         if self.trace is not None:
-            self.say(f"{node.address} commits", {f.name: v for f in fields(effects) if (v := getattr(effects, f.name))})
+            self.say(
+                f"{node.address} commits",
+                {f.name: v for f in fields(effects) if (v := getattr(effects, f.name))},
+            )
         for document in effects.admitted:
             if document.kind == "notification" and not self.resting and self.rng.random() < 0.6:
                 self._confirm(document)
@@ -175,7 +186,9 @@ class World:
         if not any(i.key == key for i in self.intents):
             intent = Intent(key, document.recipient, document.author, "confirmation", document.subject)
             self.intents.append(intent)
-            self.at(self.now + self.rng.choice((0.1, 5.0, 60.0)) * self.rng.random(), None, self.submit, intent)
+            self.at(
+                self.now + self.rng.choice((0.1, 5.0, 60.0)) * self.rng.random(), None, self.submit, intent
+            )
 
     def _want(self, intent: Intent) -> None:
         self.intents.append(intent)
@@ -191,7 +204,12 @@ class World:
             return
         prefix = "export-notification" if intent.kind == "notification" else "import-confirmation"
         document = Document(
-            self.new_id(), intent.author, intent.recipient, intent.kind, intent.subject, f"{prefix}:{intent.subject}"
+            self.new_id(),
+            intent.author,
+            intent.recipient,
+            intent.kind,
+            intent.subject,
+            f"{prefix}:{intent.subject}",
         )
         self.say("submits", document)
         self.counts["submissions"] += 1
@@ -212,7 +230,12 @@ class World:
             if intent.author == node.address and intent.document is not None:
                 gone = intent.document not in node.db.documents
                 if self.rng.random() < (0.7 if gone else 0.05):
-                    self.at(self.now + self.rng.choice((0.5, 5.0, 100.0)) * self.rng.random(), None, self.submit, intent)
+                    self.at(
+                        self.now + self.rng.choice((0.5, 5.0, 100.0)) * self.rng.random(),
+                        None,
+                        self.submit,
+                        intent,
+                    )
 
     # -- what goes wrong -----------------------------------------------------------------------------------------------------
 
@@ -328,10 +351,14 @@ class World:
                 (5, self._cut),
                 (4, self._operate),
             ]
-            quiet = self.rng.random() < 0.1  # some runs without restores, where nothing at all may be reported
+            quiet = (
+                self.rng.random() < 0.1
+            )  # some runs without restores, where nothing at all may be reported
             harmful = (self._restore, self._restore_all, self._lose)
             chosen = [(w, act) for w, act in acts if not (quiet and act in harmful)]
-            for act in self.rng.choices([a for _, a in chosen], [w for w, _ in chosen], k=self.rng.randint(20, 50)):
+            for act in self.rng.choices(
+                [a for _, a in chosen], [w for w, _ in chosen], k=self.rng.randint(20, 50)
+            ):
                 self.counts["acts"] += 1
                 self.at(self.rng.uniform(0.0, self.horizon), None, act)
             self._play(self.horizon)

@@ -208,7 +208,7 @@ def test_a_megabyte_of_anything_is_explained_or_refused(desk: Path, content: byt
     assert run("inspect", "-", stdin=content).exit_code == cli.REFUSED
 
 
-@pytest.mark.parametrize("name", [SPOOF, "a\nb", "\udcff\udcfe", "[red]x[/red]", "-", "no such file", ""])
+@pytest.mark.parametrize("name", [SPOOF, "a\nb", "\udcff\udcfe", "[red]x[bold]", "-", "no such file", ""])
 def test_a_hostile_name_of_a_file_cannot_speak_to_the_terminal(desk: Path, name: str) -> None:
     result = run("inspect", "--", name, stdin=b"")
     assert result.exit_code in {cli.REFUSED, cli.CANNOT_TELL}
@@ -386,7 +386,8 @@ def spoilt(**data: Any) -> bytes:
         (spoilt(carats="1200.01"), "BW", 3, ["/data/carats"]),
         (spoilt(carats=1200.5), "BW", 3, ["/data/carats"]),
         (b"[" + FILES["draft"] + b"," + spoilt(parcels=0) + b"]", "BW", 3, ["/1/data/parcels"]),
-        (spoilt(**{SPOOF: 1}), "BW", 3, [f"/data/{SPOOF}"]),
+        (spoilt(**{"\u202eevil": 1}), "BW", 3, ["/data/\u202eevil"]),
+        (spoilt(**{SPOOF: 1}), "BW", 2, []),
         (b'"text"', "BW", 3, [""]),
         (b"[1.5]", "BW", 3, ["/0"]),
         (b"[]", "BW", 0, []),

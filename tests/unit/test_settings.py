@@ -54,7 +54,9 @@ def test_the_environment_is_stronger_than_secrets_and_they_than_the_file(file: P
     assert settings.broker.management is not None
     assert settings.broker.management.password.get_secret_value() == "secret"
     assert (settings.api.port, settings.broker.host, settings.name) == (99, "rabbitmq", "Botswana")
-    assert load(file, environment | {"KPNODE_PASSPHRASE": "from outside"}).passphrase == SecretStr("from outside")
+    assert load(file, environment | {"KPNODE_PASSPHRASE": "from outside"}).passphrase == SecretStr(
+        "from outside"
+    )
 
 
 def test_the_file_is_named_by_the_environment_too(file: Path) -> None:
@@ -73,26 +75,35 @@ def test_the_file_is_named_by_the_environment_too(file: Path) -> None:
         ({"KPNODE_PUBLIC__HTTPS": "http://example.com"}, "public.https: String should match"),
         ({"KPNODE_PASSPHRASE": "short"}, "passphrase: must have at least 8 characters"),
         ({"KPNODE_BROKER__USER": "x"}, "broker: user and password are for plaintext_on_loopback_only"),
-        ({"KPNODE_BROKER__PLAINTEXT_ON_LOOPBACK_ONLY": "true"}, "broker: plaintext_on_loopback_only is set, but host"),
+        (
+            {"KPNODE_BROKER__PLAINTEXT_ON_LOOPBACK_ONLY": "true"},
+            "broker: plaintext_on_loopback_only is set, but host",
+        ),
         ({"KPNODE_API__KEY": "/x"}, "api: certificate and key belong together"),
         ({"KPNODE_ROLES": "export"}, "a source of settings cannot be read"),
         ({"KPNODE_SECRETS_DIR": "/nowhere"}, "a source of settings cannot be read"),
     ],
 )
 def test_what_is_wrong_is_said(file: Path, environment: dict[str, str], said: str) -> None:
-    assert any(problem.startswith(said) for problem in problems(file, environment)), problems(file, environment)
+    assert any(problem.startswith(said) for problem in problems(file, environment)), problems(
+        file, environment
+    )
 
 
 def test_a_mistyped_table_and_key_in_the_file(file: Path) -> None:
     file.write_text(TOML.replace("[api]", "[apo]").replace("host =", "hots ="))
-    assert {"apo: there is no such setting", "broker.host: must be set", "broker.hots: there is no such setting"} <= set(
-        problems(file, {})
-    )
+    assert {
+        "apo: there is no such setting",
+        "broker.host: must be set",
+        "broker.hots: there is no such setting",
+    } <= set(problems(file, {}))
 
 
 def test_a_mistyped_secret(file: Path, tmp_path: Path) -> None:
     (tmp_path / "kpnode_pasphrase").write_text("x")
-    assert problems(file, {"KPNODE_SECRETS_DIR": str(tmp_path)}) == ["kpnode_pasphrase: there is no such setting"]
+    assert problems(file, {"KPNODE_SECRETS_DIR": str(tmp_path)}) == [
+        "kpnode_pasphrase: there is no such setting"
+    ]
 
 
 def test_nothing_about_identity_and_secrets_has_a_default() -> None:
@@ -111,7 +122,9 @@ def test_secrets_are_shown_nowhere(file: Path) -> None:
 
 def test_the_arguments_alone_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KPNODE_ADDRESS", "ZA")
-    settings = Settings(address="BW", name="B", roles=("export",), home=Path("x"), passphrase=SecretStr("12345678"))
+    settings = Settings(
+        address="BW", name="B", roles=("export",), home=Path("x"), passphrase=SecretStr("12345678")
+    )
     assert settings.address == "BW"
     assert settings.home == Path.cwd() / "x"
     assert settings.database_url == f"sqlite:///{Path.cwd()}/x/kpnode.db"

@@ -16,7 +16,20 @@ from typing import Any, Final
 
 from kpmsg import register
 from kpmsg.frames import Page, PageRequest, Receipt, Request, Statement, Status, StatusRequest, statement_name
-from kpmsg.register import Admit, Asked, Believe, Change, Conversation, Head, Report, Shorten, Step, TakeBack, Withhold, extend
+from kpmsg.register import (
+    Admit,
+    Asked,
+    Believe,
+    Change,
+    Conversation,
+    Head,
+    Report,
+    Shorten,
+    Step,
+    TakeBack,
+    Withhold,
+    extend,
+)
 from tests.simulation.store import Database, Document, Ledger
 
 FOLDER: Final = Path(__file__).parents[2] / "protocol" / "vectors" / "registers"
@@ -38,10 +51,16 @@ def run(scenario: Json) -> Json:
     acts: dict[str, Callable[[], Step]] = {
         "ask": lambda: register.ask(conversation, ledger, NONCE),
         "override": lambda: register.override(conversation, ledger, AT),
-        "documents": lambda: register.on_documents(conversation, _items(input_["documents"], "AE", "BW"), ledger, AT),
-        "receipt": lambda: register.on_receipt(conversation, Receipt(**_tuples(input_)), ledger, lambda: NONCE),
+        "documents": lambda: register.on_documents(
+            conversation, _items(input_["documents"], "AE", "BW"), ledger, AT
+        ),
+        "receipt": lambda: register.on_receipt(
+            conversation, Receipt(**_tuples(input_)), ledger, lambda: NONCE
+        ),
         "status?": lambda: register.on_status_request(conversation, StatusRequest(**input_), ledger, AT),
-        "page?": lambda: Step(conversation, (), (register.on_page_request(PageRequest(**_tuples(input_)), ledger, AT),)),
+        "page?": lambda: Step(
+            conversation, (), (register.on_page_request(PageRequest(**_tuples(input_)), ledger, AT),)
+        ),
         "status": lambda: register.on_status(conversation, Status(**input_), ledger, lambda: NONCE, AT),
         "page": lambda: _page(conversation, input_, ledger),
     }
@@ -102,7 +121,11 @@ def _conversation_members(conversation: Conversation) -> Json:
     question: Json | None = None
     if asked is not None:
         search = None if asked.search is None else list(asked.search)
-        question = {"request": {_name(asked.request): asked.request.members()}, "known": asdict(asked.known), "search": search}
+        question = {
+            "request": {_name(asked.request): asked.request.members()},
+            "known": asdict(asked.known),
+            "search": search,
+        }
     return {"ready": conversation.ready, "asked": question, "parked": parked}
 
 
@@ -148,7 +171,9 @@ def ours(*numbers: int, **more: Any) -> list[Json]:
     return [{"id": d(n), **more} for n in numbers]
 
 
-def asking(size: int, *numbers: int, search: list[int] | None = None, known: Sequence[int] | None = None) -> Json:
+def asking(
+    size: int, *numbers: int, search: list[int] | None = None, known: Sequence[int] | None = None
+) -> Json:
     """An open `status?` about the register's head after the first ``size`` of ``numbers``."""
     whole = numbers if known is None else known
     return {
@@ -161,7 +186,11 @@ def asking(size: int, *numbers: int, search: list[int] | None = None, known: Seq
 def paging(*known: int, lacks: Sequence[int] = ()) -> Json:
     """An open `page?` for what comes after ``known``."""
     request = {"nonce": OPEN, "first": len(known) + 1, "before": head(*known), "lacks": ds(*lacks)}
-    return {"request": {"page?": request}, "known": {"size": len(known), "head": head(*known)}, "search": None}
+    return {
+        "request": {"page?": request},
+        "known": {"size": len(known), "head": head(*known)},
+        "search": None,
+    }
 
 
 def status(agrees: bool, asked: int, *numbers: int, nonce: str = OPEN) -> Json:
@@ -172,13 +201,26 @@ def status(agrees: bool, asked: int, *numbers: int, nonce: str = OPEN) -> Json:
 
 def receipt(before: Sequence[int], *numbers: int, **changes: Any) -> Json:
     whole = [*before, *numbers]
-    sound = {"first": len(before) + 1, "ids": ds(*numbers), "size": len(whole), "head": head(*whole), "at": AT}
+    sound = {
+        "first": len(before) + 1,
+        "ids": ds(*numbers),
+        "size": len(whole),
+        "head": head(*whole),
+        "at": AT,
+    }
     return sound | changes
 
 
 def page(before: Sequence[int], *numbers: int, documents: Sequence[Json] = (), **changes: Any) -> Json:
     whole = [*before, *numbers]
-    sound = {"nonce": OPEN, "first": len(before) + 1, "ids": ds(*numbers), "head": head(*whole), "size": len(whole), "at": AT}
+    sound = {
+        "nonce": OPEN,
+        "first": len(before) + 1,
+        "ids": ds(*numbers),
+        "head": head(*whole),
+        "size": len(whole),
+        "at": AT,
+    }
     return {"page": sound | changes, "documents": list(documents)}
 
 
@@ -215,7 +257,9 @@ class Vectors:
             "description": description, "rule": rule, "act": act, "nonce": NONCE, "at": AT, "given": given, "input": input_,
         }  # fmt: skip
         scenario["expect"] = expect = run(scenario)
-        kinds = [kind for part in (*expect["changes"], *expect["say"]) for kind in part] + ["settled"] * expect["settled"]
+        kinds = [kind for part in (*expect["changes"], *expect["say"]) for kind in part] + [
+            "settled"
+        ] * expect["settled"]
         assert " ".join(kinds) == follows, f"{name}: {' '.join(kinds)}"
         file = name.replace("status?", "status-asked").replace("page?", "page-asked").replace(" ", "-")
         assert file not in self.files, file
@@ -230,17 +274,47 @@ def build() -> dict[str, bytes]:
     _answers(v)
     _statuses(v)
     _pages(v)
-    return {f"{name}.json": (json.dumps(scenario, indent=2) + "\n").encode() for name, scenario in v.files.items()}
+    return {
+        f"{name}.json": (json.dumps(scenario, indent=2) + "\n").encode() for name, scenario in v.files.items()
+    }
 
 
 def _taking_in(v: Vectors) -> None:
     new = {"documents": ours(1, 2)}
     v.add("documents new", "R3", "new documents are admitted in order and receipted", new, "admit receipt")
-    v.add("documents held", "R3", "what is held is receipted again and changes nothing", new, "receipt", held=(1, 2))
-    v.add("documents mixed", "R3", "only what is new gets an entry", {"documents": ours(1, 3)}, "admit receipt", held=(1, 2))
+    v.add(
+        "documents held",
+        "R3",
+        "what is held is receipted again and changes nothing",
+        new,
+        "receipt",
+        held=(1, 2),
+    )
+    v.add(
+        "documents mixed",
+        "R3",
+        "only what is new gets an entry",
+        {"documents": ours(1, 3)},
+        "admit receipt",
+        held=(1, 2),
+    )
     twice = {"documents": ours(3, 3)}
-    v.add("documents twice", "R3", "the same document twice in one frame is one entry", twice, "admit receipt", held=(1,))
-    v.add("documents before ready", "R10", "before the first exchange documents are parked", new, "", ready=False)
+    v.add(
+        "documents twice",
+        "R3",
+        "the same document twice in one frame is one entry",
+        twice,
+        "admit receipt",
+        held=(1,),
+    )
+    v.add(
+        "documents before ready",
+        "R10",
+        "before the first exchange documents are parked",
+        new,
+        "",
+        ready=False,
+    )
     v.add(
         "documents while asking", "R3", "an open question does not keep documents back", new, "admit receipt",
         known=(7,), asked=asking(1, 7),
@@ -253,17 +327,56 @@ def _taking_in(v: Vectors) -> None:
 
 
 def _receipts(v: Vectors) -> None:
-    two = {"known": (1, 2), "documents": ours(3, 4)}
-    v.add("receipt next", "R5", "a receipt that extends what is known is believed", receipt((1, 2), 3, 4), "believe", **two)
-    v.add("receipt copy", "R5", "a receipt for what is known already says nothing", receipt((1,), 2), "", **two)
+    two: Json = {"known": (1, 2), "documents": ours(3, 4)}
+    v.add(
+        "receipt next",
+        "R5",
+        "a receipt that extends what is known is believed",
+        receipt((1, 2), 3, 4),
+        "believe",
+        **two,
+    )
+    v.add(
+        "receipt copy", "R5", "a receipt for what is known already says nothing", receipt((1,), 2), "", **two
+    )
     v.add("receipt empty current", "R5", "all was held, and the sizes agree", receipt((1, 2)), "", **two)
-    v.add("receipt empty shorter", "R5", "a register shorter than signed is a reason to ask", receipt((1,)), "status?", **two)
-    v.add("receipt gap", "R5", "a receipt after a gap is a reason to ask", receipt((1, 2, 3), 4), "status?", **two)
+    v.add(
+        "receipt empty shorter",
+        "R5",
+        "a register shorter than signed is a reason to ask",
+        receipt((1,)),
+        "status?",
+        **two,
+    )
+    v.add(
+        "receipt gap",
+        "R5",
+        "a receipt after a gap is a reason to ask",
+        receipt((1, 2, 3), 4),
+        "status?",
+        **two,
+    )
     odd = receipt((1, 2), 3, head=head(9))
-    v.add("receipt wrong head", "R5", "ids that do not lead to the head are not believed", odd, "status?", **two)
-    v.add("receipt other past", "R5", "a chain over other entries is not believed", receipt((1, 9), 3), "status?", **two)
+    v.add(
+        "receipt wrong head", "R5", "ids that do not lead to the head are not believed", odd, "status?", **two
+    )
+    v.add(
+        "receipt other past",
+        "R5",
+        "a chain over other entries is not believed",
+        receipt((1, 9), 3),
+        "status?",
+        **two,
+    )
     strange = receipt((1, 2), 3, 8)
-    v.add("receipt unknown document", "R5, R6", "an id that we do not know is a reason to ask", strange, "status?", **two)
+    v.add(
+        "receipt unknown document",
+        "R5, R6",
+        "an id that we do not know is a reason to ask",
+        strange,
+        "status?",
+        **two,
+    )
     v.add(
         "receipt while asking", "R5", "an open question is enough", receipt((1, 2, 3), 4), "", asked=asking(2, 1, 2), **two,
     )  # fmt: skip
@@ -282,7 +395,9 @@ def _answers(v: Vectors) -> None:
 
     v.add("status? agrees", "R8", "both registers are the same", question(1, 2), "status", held=(1, 2))
     v.add("status? behind", "R8", "the asker knows less than is there", question(1), "status", held=(1, 2))
-    v.add("status? beyond", "R8", "the asker knows more than is there", question(1, 2, 3), "status", held=(1, 2))
+    v.add(
+        "status? beyond", "R8", "the asker knows more than is there", question(1, 2, 3), "status", held=(1, 2)
+    )
     v.add("status? differs", "R8", "the asker knows other entries", question(1, 9), "status", held=(1, 2))
     v.add("status? nothing", "R8", "two empty registers agree", question(), "status")
     v.add(
@@ -291,9 +406,13 @@ def _answers(v: Vectors) -> None:
     )  # fmt: skip
     v.add("page? middle", "R6", "the entries after the asker's head", wanted((1,)), "page", held=(1, 2, 3))
     v.add("page? all", "R6", "the whole register", wanted(()), "page", held=(1, 2, 3))
-    v.add("page? other head", "R6", "none, if the asker's head is another", wanted((9,)), "page", held=(1, 2, 3))
+    v.add(
+        "page? other head", "R6", "none, if the asker's head is another", wanted((9,)), "page", held=(1, 2, 3)
+    )
     v.add("page? end", "R6", "none, if nothing follows", wanted((1, 2, 3)), "page", held=(1, 2, 3))
-    v.add("page? beyond", "R6", "none, if the register is shorter", wanted((1, 2, 3, 4)), "page", held=(1, 2, 3))
+    v.add(
+        "page? beyond", "R6", "none, if the register is shorter", wanted((1, 2, 3, 4)), "page", held=(1, 2, 3)
+    )
 
 
 def _statuses(v: Vectors) -> None:
@@ -306,7 +425,14 @@ def _statuses(v: Vectors) -> None:
         "status old nonce", "R5", "an answer to another question is ignored", status(True, 2, 1, 2, nonce="older-nonce-000001"),
         "", known=(1, 2), asked=asking(2, 1, 2),
     )  # fmt: skip
-    v.add("status unasked", "R5", "an answer without a question is ignored", status(True, 2, 1, 2), "", known=(1, 2))
+    v.add(
+        "status unasked",
+        "R5",
+        "an answer without a question is ignored",
+        status(True, 2, 1, 2),
+        "",
+        known=(1, 2),
+    )
     v.add(
         "status longer", "R6", "what follows is asked for", status(True, 2, 1, 2, 3), "page?", known=(1, 2), asked=asking(2, 1, 2),
     )  # fmt: skip

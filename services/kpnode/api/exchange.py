@@ -7,18 +7,29 @@ the frames say is for the node.
 # ruff: noqa: FAST003 - paths are read from the raw request and described by hand (kpnode.api.openapi)
 from __future__ import annotations
 
+import structlog
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
-from kpmsg.errors import MalformedError, MisaddressedError, RefusedError
+from kpmsg.errors import MalformedError, RefusedError
 from kpnode.api import openapi
 from kpnode.api.answers import Answer, Refused
 from kpnode.api.door import public
 from kpnode.api.openapi import operation
 from kpnode.api.requests import body_of
 from kpnode.node import Node
-from kpnode.transports.https import CONTENT_TYPE, HEADER, MAX_BODY_BYTES, authenticate, join, split
+from kpnode.transports.https import (
+    CONTENT_TYPE,
+    HEADER,
+    MAX_BODY_BYTES,
+    authenticate,
+    check_body,
+    join,
+    split,
+)
+
+log = structlog.get_logger()
 
 
 def mount(app: FastAPI, node: Node) -> None:
@@ -26,21 +37,20 @@ def mount(app: FastAPI, node: Node) -> None:
 
     @app.post("/exchange/{sender:path}", include_in_schema=False, **operation(openapi.EXCHANGE, public()))
     async def exchange_frames(request: Request) -> Response:
-        body = await body_of(request, MAX_BODY_BYTES, CONTENT_TYPE)
+        partner = str(request.path_params["sender"])
         try:
-            partner = authenticate(
-                request.headers.get(HEADER),
-                body,
-                sender=str(request.path_params["sender"]),
-                own=node.address,
-                records={address: peer.records for address, peer in node.peers.items()},
-                now=node.clock(),
+            digest = (
+                authenticate(  # before any of the body is taken in: a stranger may not make us hold 16 MiB
+                    request.headers.get(HEADER),
+                    sender=partner,
+                    own=node.address,
+                    records={address: peer.records for address, peer in node.peers.items()},
+                    now=node.clock(),
+                )
             )
+            body = await body_of(request, MAX_BODY_BYTES, CONTENT_TYPE)
+            check_body(body, digest)
             replies = await node.receive(partner, split(body))
-        except MisaddressedError as error:
-            if error.code == "address-unknown":
-                raise Refused("not-found", "There is no exchange for this sender here.") from None
-            raise _unproved(error) from None
         except MalformedError as error:
             if error.code == "frame-size":
                 raise Refused("body-size", "A frame is too large.") from None
@@ -51,8 +61,5 @@ def mount(app: FastAPI, node: Node) -> None:
 
 
 def _unproved(error: RefusedError) -> Refused:
-    return Refused(
-        "sender-unproved",
-        "The request does not prove its sender.",
-        errors=[{"code": error.code, "detail": "refused"}],
-    )
+    log.info("exchange-refused", code=error.code)
+    return Refused("sender-unproved", "The request does not prove its sender.")  # nor who our partners are

@@ -1,6 +1,7 @@
 """`kpnode demo`: Botswana and the United Arab Emirates exchange documents on this machine, for somebody to look at.
 
-    authority   one authority: home, node process, broker       screen      what is shown
+    authority   one authority: home, node process, broker       borrowed    a RabbitMQ that is there already
+    screen      what is shown
     play        the story                                       reckoning   whether it ended well
 
 Everything that runs is real: two node processes with their own keys and databases, two RabbitMQ brokers with mutual TLS (or direct
@@ -10,6 +11,7 @@ HTTPS where there is no RabbitMQ), signed documents and receipts. Nothing is lef
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import tempfile
@@ -17,15 +19,18 @@ import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 from types import FrameType
 from typing import Annotated, Any, Final
 
 import typer
+from rich.table import Table
 
 from kpmsg.errors import ClientError
-from kpnode.demo.authority import Authority, Transport, acquaint, boot
+from kpnode.demo.authority import Authority, Transport, acquaint, boot, stop
+from kpnode.demo.borrowed import MANAGEMENT_URL, URL, Borrowed, UnusableError
 from kpnode.demo.play import Play, Unfinished
-from kpnode.demo.reckoning import Reckoning, reckon
+from kpnode.demo.reckoning import Reckoning, Stage, reckon
 from kpnode.demo.screen import Screen, Shipment
 from kpnode.sample import Trade
 from kpnode.throwaway import DidNotStart, find_broker_binary
@@ -33,6 +38,7 @@ from kpnode.throwaway import DidNotStart, find_broker_binary
 __all__ = ["main"]
 
 LEAST_FOR_OUTAGE: Final = 4
+ADDRESSES: Final = ("BW", "AE")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -56,55 +62,76 @@ def _demo(
     """Botswana and the United Arab Emirates exchange real documents on this machine."""
     if outage and shipments < LEAST_FOR_OUTAGE:
         raise typer.BadParameter(f"an outage in the middle needs at least {LEAST_FOR_OUTAGE} shipments")
-    transport: Transport = "direct" if direct or find_broker_binary() is None else "brokers"
-    with _signals_end():
-        try:
+    try:
+        with _signals_end():
+            transport = _transport(direct=direct, outage=outage)
             return _run(transport, once=once, outage=outage, count=shipments, seed=seed, keep=keep, asked=direct)
-        except KeyboardInterrupt:
-            print("\nstopped; nothing is left running")
-            return 130
-        except (DidNotStart, Unfinished, ClientError) as error:
-            print(f"kpnode demo: {error}", file=sys.stderr)
-            return 1
+    except KeyboardInterrupt:
+        print("stopped; nothing is left running", file=sys.stderr)
+        return 130
+    except (DidNotStart, Unfinished, UnusableError, ClientError) as error:
+        print(f"kpnode demo: {error}", file=sys.stderr)
+        return 1
+
+
+def _transport(*, direct: bool, outage: bool) -> Transport:
+    url = os.environ.get(URL)
+    if direct:
+        return "direct"
+    if url and not outage:
+        return Borrowed.named(url, os.environ.get(MANAGEMENT_URL))
+    if find_broker_binary() is not None:
+        return "own"  # for an outage too: a broker that is not ours is not killed
+    return "direct"
 
 
 def _run(
     transport: Transport, *, once: bool, outage: bool, count: int, seed: int, keep: bool, asked: bool
 ) -> int:
     with contextlib.ExitStack() as ending:
+        if isinstance(transport, Borrowed):
+            transport.take(ADDRESSES)
+            ending.callback(transport.give_back, ADDRESSES)
         exporter = Authority("BW", "Botswana", transport)
         ending.callback(exporter.close)
         importer = Authority("AE", "United Arab Emirates", transport)
         ending.callback(importer.close)
         if keep:
             ending.callback(_keep, exporter, importer)
+        ending.callback(stop, exporter, importer)
         trade = Trade("BW", "AE", on=datetime.now(UTC).date(), seed=seed)
         drafts = [trade.notification(n) for n in range(count)]
         rows = [_shipment(draft["data"]) for draft in drafts]
         screen = ending.enter_context(Screen(rows))
         _set_up(screen, exporter, importer, transport, asked=asked)
         play = Play(exporter, importer, drafts, rows, screen)
-        play.outage() if outage else play.quiet()
-        found = reckon(exporter, importer, [row.id for row in rows if row.id])
+        try:
+            play.outage() if outage else play.quiet()
+        except Unfinished:
+            for authority in (exporter, importer):
+                print(f"the end of {authority.address}'s log:\n{authority.log()[-1500:]}", file=sys.stderr)
+            raise
+        found = reckon(exporter, importer, [row.id for row in rows if row.id], play.struck)
         screen.end()
-        _tell(screen, play, found, outage=outage)
+        _tell(screen, play, found)
         if not once:
             _stay(screen, exporter, importer, rows)
         return 1 if found.faults else 0
 
 
 def _set_up(screen: Screen, exporter: Authority, importer: Authority, transport: Transport, *, asked: bool) -> None:
-    if transport == "brokers":
-        screen.say("Botswana (BW) and the United Arab Emirates (AE), each with its own node, database and RabbitMQ.")
-        screen.say("Nodes and brokers speak AMQP with mutual TLS on 127.0.0.1; each partner has a virtual host.")
+    screen.say("Botswana (BW) and the United Arab Emirates (AE): two nodes, each with its own keys and database.")
+    if isinstance(transport, Borrowed):
+        screen.say(f"They exchange over the RabbitMQ at {transport.host}:{transport.port}, a virtual host for each.")
+    elif transport == "own":
+        screen.say("Each has its own RabbitMQ, a throw-away one: AMQP with mutual TLS, a virtual host for the partner.")
     else:
-        why = "as asked for" if asked else "as RabbitMQ is not installed here"
-        screen.say("Botswana (BW) and the United Arab Emirates (AE), each with its own node and database.")
-        screen.say(f"The nodes speak direct HTTPS on 127.0.0.1, {why}: no broker in between.")
+        why = "as asked for" if asked else "for RabbitMQ is not installed here"
+        screen.say(f"They exchange over direct HTTPS, without RabbitMQ, {why}.")
     screen.doing("keys, certificates, databases; each takes up the other's key record and fingerprint")
     acquaint(exporter, importer)
-    if transport == "brokers":
-        screen.doing("two RabbitMQ brokers boot")
+    if transport == "own":
+        screen.doing("two RabbitMQ brokers boot, which takes most of the time")
         boot(exporter.broker, importer.broker)
         screen.say("Both brokers are up.")
     screen.doing("both nodes start")
@@ -130,45 +157,64 @@ def _countries(origin: dict[str, Any]) -> list[str]:
     return origin.get("countries") or [origin.get("country", "?")]
 
 
-def _tell(screen: Screen, play: Play, found: Reckoning, *, outage: bool) -> None:
+def _tell(screen: Screen, play: Play, found: Reckoning) -> None:
     """What it came to, in plain words and figures that were measured."""
     screen.show(screen.table())
-    screen.show("")
+    screen.show()
+    screen.show(_times([Stage("submitted", *play.submitted()), *found.stages]))
+    screen.show()
     states = ", ".join(f"{n} {state}" for state, n in sorted(found.states.items()))
-    screen.show(f"Certificates, the same on both sides: {states}.")
+    screen.show(f"Certificates, the same on both sides: {states}")
     for register in found.registers:
-        screen.show(f"Register {register}")
-    for stage in found.stages:
-        screen.show(f"{stage.name.capitalize()} after {stage.middle:.2f} s in the middle, {stage.longest:.2f} s at most.")
-    if outage or play.tally.sent_again or play.tally.taken_back:
-        screen.show(
-            f"Repaired: {play.tally.sent_again} documents sent again, {play.tally.taken_back} taken back from the partner."
-        )
+        screen.show(f"Register {register}, the same on both sides" if not found.faults else f"Register {register}")
+    if play.struck:
+        tally = play.tally
+        screen.show(f"Repaired: {tally.sent_again} documents sent again, {tally.taken_back} taken back from the partner")
     for address, text in found.incidents:
         screen.show(f"Incident for the officers of {address}: {text}")
     for fault in found.faults:
-        screen.show(f"[bold red]FAULT[/] {fault}")
-    verdict = "[bold red]This did not end well.[/]" if found.faults else "[bold green]All confirmed; nothing lost, nothing doubled.[/]"
-    screen.show(f"{verdict} {screen.seconds:.1f} s in all.")
+        screen.show(f"FAULT {fault}", "bold red")
+    count = len(play.shipments)
+    verdict = (f"This did not end well: {len(found.faults)} faults.", "bold red")
+    if not found.faults:
+        verdict = (f"All {count} shipments are confirmed on both sides; nothing is lost, nothing doubled.", "bold green")
+    screen.show(f"{verdict[0]} {screen.seconds:.0f} s in all.", verdict[1])
+
+
+def _times(stages: Sequence[Stage]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    calm, struck = (max(len(getattr(stage, group)) for stage in stages) for group in ("calm", "struck"))
+    table.add_column("seconds until")
+    table.add_column("half of them", justify="right")
+    table.add_column(f"all {calm}", justify="right")
+    if struck:
+        table.add_column(f"all {struck} that the outage struck", justify="right")
+    for stage in stages:
+        figures = [median(stage.calm), max(stage.calm)] if stage.calm else [0.0, 0.0]
+        table.add_row(stage.name, *(f"{each:.2f}" for each in [*figures, *([max(stage.struck)] if stage.struck else [])]))
+    return table
 
 
 def _stay(screen: Screen, exporter: Authority, importer: Authority, rows: Sequence[Shipment]) -> None:
-    screen.show("")
+    """Leave both nodes to the viewer, until Ctrl-C."""
+    screen.show()
     for authority in (exporter, importer):
-        screen.show(f"API of {authority.address}: {authority.url}   its pages: {authority.url}/docs")
+        screen.show(f"API of {authority.name}: {authority.url}   its pages: {authority.url}/docs")
+    screen.show("Both keys may do everything, as long as this runs. Where the first shipment stands, by either:")
     number = rows[0].number.replace(" ", "")
-    screen.show("Try (the key works for both reading and writing, until this ends):")
-    screen.show(f"  {exporter.curl} {exporter.url}/v1/certificates/{number}")
-    screen.show("Ctrl-C ends it.")
-    while not (exporter.ended or importer.ended):
-        time.sleep(0.2)
-    raise DidNotStart("a node has ended by itself")
+    for authority in (exporter, importer):
+        screen.show(f"{authority.curl} {authority.url}/v1/certificates/{number}")
+    screen.show("Ctrl-C ends it.", "bold")
+    with contextlib.suppress(KeyboardInterrupt):
+        while not (exporter.ended or importer.ended):
+            time.sleep(0.2)
+        raise DidNotStart("a node has ended by itself")
+    screen.show("ending ...")
 
 
 def _keep(exporter: Authority, importer: Authority) -> None:
     directory = Path(tempfile.mkdtemp(prefix="kpnode-demo-"))
     for authority in (exporter, importer):
-        authority.stop()
         authority.keep(directory)
     print(f"kept: {directory}")
 

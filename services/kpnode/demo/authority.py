@@ -28,6 +28,7 @@ from kpmsg.errors import ClientError
 from kpnode import pki, setup
 from kpnode.assembly import introduce
 from kpnode.control import operate
+from kpnode.demo.borrowed import Borrowed
 from kpnode.settings import Settings
 from kpnode.store.callers import Scope
 from kpnode.throwaway import Broker, BrokerTls, DidNotStart, free_ports
@@ -37,7 +38,8 @@ READY_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 10.0
 PASSPHRASE: Final = "only for this demonstration"  # noqa: S105 - the keys live as long as the process
 
-Transport = Literal["brokers", "direct"]
+Transport = Literal["own", "direct"] | Borrowed
+"""How the two nodes reach each other: by a RabbitMQ of their own each, by HTTPS, or by a RabbitMQ that is there already."""
 
 
 class Authority:
@@ -61,7 +63,11 @@ class Authority:
             "api": {"port": port, "requests_per_minute": 0},
             "log": {"format": "text"},
         }
-        if transport == "brokers":
+        self._https = transport == "direct"
+        if isinstance(transport, Borrowed):
+            told["broker"] = transport.settings()
+            told["public"] = {"amqps": f"{transport.host}:{transport.port}"}
+        elif transport == "own":
             files = self.home / "broker"
             tls = BrokerTls(files / "ca.pem", files / "server.pem", files / "server.key")
             self.broker = Broker(tls=tls, definitions=files / "definitions.json")
@@ -76,7 +82,7 @@ class Authority:
     @property
     def url(self) -> str:
         """Where the API answers."""
-        return f"{'http' if self.broker is not None else 'https'}://127.0.0.1:{self.settings.api.port}"
+        return f"{'https' if self._https else 'http'}://127.0.0.1:{self.settings.api.port}"
 
     @property
     def api(self) -> NodeClient:
@@ -87,7 +93,7 @@ class Authority:
     @property
     def curl(self) -> str:
         """How to call the API from a shell, up to the URL."""
-        trusted = "" if self.broker is not None else f" --cacert {self.home / 'api.ca'}"
+        trusted = f" --cacert {self.home / 'api.ca'}" if self._https else ""
         return f"curl -s{trusted} -H 'Authorization: Bearer {self._key}'"
 
     # -- setting up --------------------------------------------------------------------------------------------------------
@@ -95,11 +101,11 @@ class Authority:
     async def settle(self) -> None:
         """Make the home, and a key to the API for the demonstration's own calls (and for whoever watches)."""
         await setup.initialise(self.settings)
-        if self.broker is None:
+        if self._https:
             self._certify()
         made = await operate(self.settings, "apikey-add", name="demonstration", scopes=[*Scope], days=1)
         self._key = made["key"]
-        trusted = None if self.broker is not None else ssl.create_default_context(cafile=str(self.home / "api.ca"))
+        trusted = ssl.create_default_context(cafile=str(self.home / "api.ca")) if self._https else None
         self._client = NodeClient(self.url, self._key, sleep=lambda seconds: time.sleep(min(seconds, 0.1)), tls=trusted)
         self._configure(self._premises.directory)
 
@@ -116,7 +122,7 @@ class Authority:
     # -- the node ----------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start the node (and the broker, if it is not running) without waiting."""
+        """Start the node without waiting."""
         # Settings come from the file alone: a variable meant for another node on this machine is none of ours.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("KPNODE_")}
         command = [sys.executable, "-m", "kpnode", "--config", "kpnode.toml", "run"]
@@ -140,14 +146,18 @@ class Authority:
         self._premises.kill()
         self._node = None
 
+    def ask_to_stop(self) -> None:
+        """SIGTERM to the node."""
+        if self._node is not None and self._node.poll() is None:
+            self._node.send_signal(signal.SIGTERM)
+
     def stop(self) -> None:
-        """Ask the node to end, and wait for it."""
-        node, self._node = self._node, None
-        if node is not None and node.poll() is None:
-            node.send_signal(signal.SIGTERM)
+        """Return when the node has ended, which it was asked to, or by force after STOP_SECONDS."""
+        self.ask_to_stop()
+        if self._node is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                node.wait(STOP_SECONDS)
-        self._premises.kill()
+                self._node.wait(STOP_SECONDS)
+        self.kill()
 
     @property
     def ended(self) -> bool:
@@ -193,8 +203,8 @@ class Authority:
         self._configure(kept)
 
     def close(self) -> None:
-        """Stop what runs, and remove the directory."""
-        self.stop()
+        """Kill what still runs, and remove the directory."""
+        self.kill()
         if self._client is not None:
             self._client.close()
         if self.broker is not None:
@@ -216,6 +226,14 @@ def acquaint(a: Authority, b: Authority) -> None:
     asyncio.run(all_of_it())
 
 
+def stop(*authorities: Authority) -> None:
+    """Stop the nodes in order, side by side, while the brokers of all of them still answer."""
+    for each in authorities:
+        each.ask_to_stop()
+    for each in authorities:
+        each.stop()
+
+
 def boot(*brokers: Broker | None) -> None:
     """Start brokers side by side and return when all of them answer. DidNotStart with the end of the log."""
     booting = [broker for broker in brokers if broker is not None]
@@ -228,11 +246,11 @@ def boot(*brokers: Broker | None) -> None:
             raise DidNotStart(f"RabbitMQ: {error}\n{broker.log()[-2000:]}") from None
 
 
-def _toml(values: Mapping[str, Any]) -> str:
+def _toml(values: Mapping[str, Any], within: str = "") -> str:
     """Settings as TOML. JSON texts, numbers, booleans and arrays of texts are TOML as they are."""
     plain = [f"{name} = {json.dumps(value)}" for name, value in values.items() if not isinstance(value, dict)]
     tables = [
-        f"\n[{name}]\n" + "\n".join(f"{inner} = {json.dumps(value)}" for inner, value in table.items())
+        f"\n[{within}{name}]\n{_toml(table, f'{within}{name}.')}"
         for name, table in values.items()
         if isinstance(table, dict)
     ]

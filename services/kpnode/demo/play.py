@@ -6,6 +6,7 @@ to processes, a broker and a database what an operator fears.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from uuid_utils.compat import uuid7
 
 from kpmsg import documents, strictjson
 from kpmsg.documents import ExportNotification, Rejection, certificate_key
+from kpmsg.errors import ClientError
 from kpnode.demo.authority import Authority, boot
 from kpnode.demo.screen import Screen, Shipment
 from kpnode.sample import Trade, certificate_number, confirmation
@@ -25,7 +27,9 @@ from kpnode.throwaway import DidNotStart
 TICK: Final = 0.05
 TO_WATCH: Final = 0.12
 """Seconds between two shipments where somebody looks on; the exchange itself is faster than eyes."""
-PATIENCE: Final = 90.0
+TO_WAIT: Final = 2.5
+"""Seconds for which a queue that cannot get rid of anything is shown, where somebody looks on."""
+PATIENCE: Final = 20.0
 NEVER_ISSUED: Final = 990_417
 
 
@@ -61,6 +65,8 @@ class Play:
     shipments: Sequence[Shipment]
     screen: Screen
     tally: Tally = field(default_factory=Tally)
+    struck: set[str] = field(default_factory=set)
+    """Notifications that an outage has delayed or undone."""
 
     def __post_init__(self) -> None:
         self.counterfeit = Counterfeit(certificate_number(self.exporter.address, NEVER_ISSUED))
@@ -85,63 +91,77 @@ class Play:
     def outage(self) -> None:
         """The importer loses its broker and its database in the middle."""
         third, quarter = len(self.shipments) // 3, len(self.shipments) // 4
-        source, target = self.exporter.address, self.importer.address
+        target = self.importer.address
         self.send(third)
         self.detect_counterfeit()
         self.until(self._settled, "the first shipments are confirmed")
         copy = self.importer.copy_database()
         seen = self._seen[target]
-        self.screen.say(f"A copy of {target}'s database is made: it knows {third} shipments. Business goes on.")
+        self.screen.say(f"{target}'s database is copied, with {third} shipments in it. Business goes on.")
         self.send(quarter)
         self.until(self._settled, "further shipments are confirmed")
-        self._break(quarter)
-        self.importer.kill()
-        self._importer_is_up = False
-        self.screen.say(f"Now {target}'s node is killed too, and its database replaced by the older copy:", "red")
-        self.screen.say(f"{target} has forgotten {quarter} shipments and {quarter} confirmations that it had signed.")
-        self.importer.restore_database(copy)
-        self._seen[target] = seen  # the feed of events begins again where the copy was made
-        self._repair()
-        self.send(len(self.shipments))
-        self.finish()
-        self.screen.say(f"{source} and {target} agree again: nothing lost, nothing doubled.", "bold green")
-
-    def _break(self, count: int) -> None:
-        source, target = self.exporter.address, self.importer.address
-        if self.importer.broker is not None:
-            self.importer.broker.kill()
-            self.screen.say(f"{target}'s broker is dead (SIGKILL). {source} goes on submitting.", "red")
-            self.send(count)
-            self.until(lambda: self._trouble() is not None, f"{source} notices")
-            self.screen.say(f"{source}'s delivery queue says: {self._trouble()}", "yellow")
-        else:
-            self.screen.say(f"There is no broker to kill: {source} submits while {target}'s node itself is dead.", "red")
-
-    def _repair(self) -> None:
-        target = self.importer.address
         broker = self.importer.broker
         if broker is not None:
+            broker.kill()
+            self.screen.say(f"{target}'s broker is killed (SIGKILL).", "bold red")
+            self._submit_to_nobody(quarter)
+        self.importer.kill()
+        self._importer_is_up = False
+        self.screen.say(f"{target}'s node is killed too (SIGKILL).", "bold red")
+        if broker is None:
+            self._submit_to_nobody(quarter)
+        self.importer.restore_database(copy)
+        self._seen[target] = seen  # the feed of events, too, begins again where the copy was made
+        self.screen.say(
+            f"{target} gets the copy as its database. It has forgotten {quarter} shipments that it signed for, "
+            f"and its own {quarter} confirmations of them.",
+            "bold red",
+        )
+        if broker is not None:
             broker.wipe()
-            self.screen.doing(f"{target}'s broker starts with an empty disk, and {target}'s node with the old database")
+            self.screen.doing(f"{target}'s broker boots with an empty disk")
             boot(broker)
+            self.screen.say(f"{target}'s broker is back, with an empty disk.")
+        self.screen.doing(f"{target}'s node starts with the old database")
         self.importer.start()
         self.importer.wait_ready()
         self._importer_is_up = True
-        self.screen.say(f"{target} is back. Both ask each other what they hold; nobody presses a button.")
+        self.screen.say(f"{target}'s node is back. Each asks the other what it holds; nobody presses a button.")
+        self.until(self._settled, "both have found out what is missing")
+        self.screen.say(
+            f"Repaired: {self.tally.sent_again} shipments sent again by {self.exporter.address}, "
+            f"{self.tally.taken_back} confirmations taken back by {target} from what {self.exporter.address} holds.",
+            "bold green",
+        )
+        self.send(len(self.shipments))
+        self.finish()
+
+    def _submit_to_nobody(self, count: int) -> None:
+        source = self.exporter.address
+        begin = self._next
+        self.send(count)
+        self.until(lambda: self._trouble() is not None, f"{source} notices")
+        if self.screen.live:
+            later = time.monotonic() + TO_WAIT
+            self.until(lambda: time.monotonic() > later, f"{self.importer.address} can be reached")
+        self.screen.say(f"{source}'s queue: {self._trouble()}", "yellow")
+        # What the copy does not know, and what has been written since.
+        self.struck = {row.id for row in self.shipments[begin - count : begin + count] if row.id is not None}
 
     def _trouble(self) -> str | None:
         queue = self.exporter.api.queue(self.importer.address)
         if queue["problem"] is None:
             return None
         again = queue.get("next_attempt")
-        wait = "" if again is None else f", next attempt in {_seconds(datetime.now(UTC), _at(again)):.0f} s"
+        seconds = 0.0 if again is None else _seconds(datetime.now(UTC), _at(again))
+        wait = f", next attempt in {seconds:.1f} s" if seconds else ""
         return f"{queue['waiting']} waiting{wait}. {queue['problem']['sentence']}"
 
     # -- the exporter --------------------------------------------------------------------------------------------------------
 
     def send(self, count: int) -> None:
         """Submit the next `count` shipments, as many as there are."""
-        self.screen.doing(f"{self.exporter.address} submits")
+        self.screen.doing(f"{self.exporter.address} submits", silently=True)
         for n in range(self._next, min(self._next + count, len(self.shipments))):
             shipment, before = self.shipments[n], time.monotonic()
             [answer] = self.exporter.api.submit(self.drafts[n]).documents
@@ -178,20 +198,26 @@ class Play:
         draft = _today(confirmation(document, "0" * 64))
         draft["data"]["notification"] = None
         self.counterfeit.confirmation = self.importer.api.submit(draft).ids[0]
-        self.screen.say(f"A parcel reaches {target} with certificate {self.counterfeit.number}. {target} confirms it.")
+        self.screen.say(f"A parcel arrives in {target} under certificate {self.counterfeit.number}. {target} confirms it.")
         self.until(lambda: self.counterfeit.rejection is not None, f"{source} looks for it among all it has issued")
-        self.screen.say(f"{source} signs a rejection: {self.counterfeit.said}", "bold magenta")
+        self.screen.say(f"{source} answers with a signed rejection: {self.counterfeit.said}", "bold magenta")
+
+    def submitted(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Seconds until each submission was durable, as its caller waited for them: undisturbed, and struck by the outage."""
+        rows = [row for row in self.shipments if row.durable is not None]
+        calm = tuple(row.durable or 0.0 for row in rows if row.id not in self.struck)
+        return calm, tuple(row.durable or 0.0 for row in rows if row.id in self.struck)
 
     # -- watching --------------------------------------------------------------------------------------------------------------
 
     def until(self, reached: Callable[[], bool], what: str) -> None:
         """Watch both until `reached`. Raises Unfinished after PATIENCE, DidNotStart if a node has ended."""
-        self.screen.doing(f"until {what}")
+        self.screen.doing(f"waiting until {what}", silently=True)
         deadline = time.monotonic() + PATIENCE
         self.tick()
         while not reached():
             if time.monotonic() > deadline:
-                raise Unfinished(f"after {PATIENCE:.0f} s still not: {what}")
+                raise Unfinished(f"{PATIENCE:.0f} s were not enough until {what}. {self._standing()}")
             time.sleep(TICK)
             self.tick()
         self.screen.doing("")
@@ -265,6 +291,15 @@ class Play:
 
     def _settled(self) -> bool:
         return all(shipment.done for shipment in self._by_id.values()) and self._balanced()
+
+    def _standing(self) -> str:
+        sent = [*self._by_id.values()]
+        told = [f"Of {len(sent)} shipments {sum(row.received is not None for row in sent)} are received"]
+        told += [f"{sum(row.confirmed is not None for row in sent)} confirmed."]
+        for side, partner in ((self.exporter, self.importer), (self.importer, self.exporter)):
+            with contextlib.suppress(ClientError):
+                told.append(f"{side.address} says: {side.api.queue(partner.address)}")
+        return " ".join(told)
 
     def _balanced(self) -> bool:
         """Whether nothing waits on either side, and each knows of the other's register what is in it."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from statistics import median
 from typing import Any
 
 from kpmsg.documents import ExportNotification, ImportConfirmation
@@ -21,11 +21,11 @@ _CASE = ("key", "number", "exporter", "importer", "state", "turn", "notification
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Seconds that one stage took over all shipments."""
+    """Seconds from a shipment's submission to one stage: of those that nothing disturbed, and of those that an outage struck."""
 
     name: str
-    middle: float
-    longest: float
+    calm: tuple[float, ...]
+    struck: tuple[float, ...]
 
 
 @dataclass(slots=True)
@@ -39,8 +39,8 @@ class Reckoning:
     incidents: list[tuple[str, str]]
 
 
-def reckon(exporter: Authority, importer: Authority, ids: list[str]) -> Reckoning:
-    """Compare both sides. `ids`: the notifications that were submitted."""
+def reckon(exporter: Authority, importer: Authority, ids: Sequence[str], struck: Collection[str]) -> Reckoning:
+    """Compare both sides. `ids`: the notifications that were submitted; `struck`: those that an outage delayed."""
     faults: list[str] = []
     registers = [
         _compare_register(writer, keeper, faults) for writer, keeper in ((exporter, importer), (importer, exporter))
@@ -52,7 +52,7 @@ def reckon(exporter: Authority, importer: Authority, ids: list[str]) -> Reckonin
     confirmed = sum(n for state, n in states.items() if state.startswith("confirmed"))
     if confirmed != len(ids):
         faults.append(f"{confirmed} of {len(ids)} certificates are confirmed.")
-    return Reckoning(faults, states, registers, _stages(exporter, sent), _incidents(exporter) + _incidents(importer))
+    return Reckoning(faults, states, registers, _stages(exporter, sent, struck), _incidents(exporter) + _incidents(importer))
 
 
 def _compare_register(writer: Authority, keeper: Authority, faults: list[str]) -> str:
@@ -99,17 +99,19 @@ def _case(shown: dict[str, Any]) -> dict[str, Any]:
     return {name: shown[name] for name in _CASE}
 
 
-def _stages(exporter: Authority, sent: list[dict[str, Any]]) -> list[Stage]:
-    begun = {each["certificate"]: _at(each["created_at"]) for each in sent}
-    received = [(_at(each["delivery"]["received_at"]) - _at(each["created_at"])).total_seconds() for each in sent]
+def _stages(exporter: Authority, sent: list[dict[str, Any]], struck: Collection[str]) -> list[Stage]:
+    """By the exporter's own clock and records."""
+    ids = {each["certificate"]: each["id"] for each in sent}
+    begun = {each["id"]: _at(each["created_at"]) for each in sent}
+    ended = {"received": {each["id"]: each["delivery"]["received_at"] for each in sent}}
     confirmations = exporter.api.documents(direction="in", type=ImportConfirmation.name)
-    confirmed = [
-        (_at(each["created_at"]) - begun[each["certificate"]]).total_seconds()
-        for each in confirmations
-        if each["certificate"] in begun
-    ]
-    stages = (("received", received), ("confirmed", confirmed))
-    return [Stage(name, median(seconds), max(seconds)) for name, seconds in stages if seconds]
+    ended["confirmed"] = {ids[c["certificate"]]: c["created_at"] for c in confirmations if c["certificate"] in ids}
+    stages = []
+    for name, times in ended.items():
+        took = {i: (_at(at) - begun[i]).total_seconds() for i, at in times.items()}
+        calm = tuple(seconds for i, seconds in took.items() if i not in struck)
+        stages.append(Stage(name, calm, tuple(seconds for i, seconds in took.items() if i in struck)))
+    return stages
 
 
 def _incidents(of: Authority) -> list[tuple[str, str]]:

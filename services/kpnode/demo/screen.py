@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 WIDEST: Final = 100
-AROUND: Final = 9
+AROUND: Final = 11
 """Lines of the terminal that are not for rows: headings, footer, and a few lines of the story above."""
 
 
@@ -92,10 +92,10 @@ class Screen:
         line.add_row(f"{self.seconds:.1f} s", Text(text))
         self._console.print(line, width=min(self._console.width, 1000 if not self.live else WIDEST))
 
-    def doing(self, text: str) -> None:
-        """What the viewer waits for just now."""
-        if text != self._doing and not self.live:
-            self.say(text)
+    def doing(self, text: str, *, silently: bool = False) -> None:
+        """What the viewer waits for just now; `silently`: not worth a line where there is no live table."""
+        if text and not silently and not self.live:
+            self.say(f"{text} ...", "dim")
         self._doing = text
 
     def step(self, shipment: Shipment, text: str) -> None:
@@ -103,9 +103,12 @@ class Screen:
         if not self.live:
             self.say(f"{shipment.number}  {text}")
 
-    def show(self, what: RenderableType) -> None:
-        """Print something as it is."""
-        self._console.print(what, width=min(self._console.width, WIDEST) if self.live else None)
+    def show(self, what: RenderableType = "", style: str = "") -> None:
+        """Print something as it is. A text longer than a line is left to the terminal, so that it can be copied."""
+        if isinstance(what, str):
+            self._console.print(Text(what, style=style), soft_wrap=True)
+        else:
+            self._console.print(what)
 
     def table(self) -> Table:
         """All shipments."""
@@ -114,22 +117,18 @@ class Screen:
     # -- inside ------------------------------------------------------------------------------------------------------------
 
     def _frame(self) -> RenderableType:
+        # Always as many lines as before: a frame that grows leaves pieces of the one below it behind.
         rows, room = list(self._shipments), max(3, self._console.height - AROUND)
         parts: list[RenderableType] = []
         if len(rows) > room:
             # A window that follows the work: what is finished leaves at the top.
             first = next((n for n, row in enumerate(rows) if not row.done), len(rows))
             begin = max(0, min(first - 2, len(rows) - room))
-            if begin:
-                done = sum(row.done for row in rows[:begin])
-                parts.append(Text(f" … {begin} above, {done} of them confirmed", style="dim"))
+            above = f"{begin} above are confirmed, " if begin else ""
+            parts.append(Text(f"{above}{len(rows) - begin - room} below", style="dim"))
             rows = rows[begin : begin + room]
-        parts.append(self._table(rows))
-        parts.append(self._counts())
-        if self._doing:
-            self._spinner.update(text=Text(self._doing, style="cyan"))
-            parts.append(self._spinner)
-        return Group(*parts)
+        self._spinner.update(text=Text(self._doing, style="cyan"))
+        return Group(*parts, self._table(rows), self._counts(), self._spinner if self._doing else Text(" "))
 
     def _counts(self) -> Text:
         rows = self._shipments

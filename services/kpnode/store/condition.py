@@ -38,7 +38,9 @@ class Condition:
     @property
     def perilous(self) -> list[str]:
         """The settings under which a commit may be lost."""
-        return [f"{name} = {value}" for name, value in self.settings.items() if value in _PERILOUS.get(name, ())]
+        return [
+            f"{name} = {value}" for name, value in self.settings.items() if value in _PERILOUS.get(name, ())
+        ]
 
 
 def condition(url: str) -> Condition:
@@ -66,6 +68,8 @@ def condition(url: str) -> Condition:
 
 def _settings(connection: Connection, kind: str) -> dict[str, str]:
     on_sqlite = kind == "sqlite"
-    names = ["synchronous", "journal_mode"] if on_sqlite else ["fsync", "full_page_writes", "synchronous_commit"]
+    names = (
+        ["synchronous", "journal_mode"] if on_sqlite else ["fsync", "full_page_writes", "synchronous_commit"]
+    )
     ask = "PRAGMA" if on_sqlite else "SHOW"
     return {name: str(connection.exec_driver_sql(f"{ask} {name}").scalar()) for name in names}

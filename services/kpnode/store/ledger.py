@@ -61,6 +61,7 @@ class Item:
 
     verified: Verified
     claim: str | None
+    late: bool = False  # its key was in use when it was written, and is not any more
 
     @property
     def id(self) -> str:
@@ -191,6 +192,10 @@ class PartnerLedger:
         clear = [item for item in items if item.id not in self._set_aside]
         owed = record_cases(self._connection, clear, self._at, from_partner=True)
         release_claims(self._connection, clear, self._partner)
+        for item in change.items:
+            if isinstance(item, Item) and item.late:
+                text = "It was signed, by its own date, while its key was in use; the key has expired or was retired since."
+                self.report(Report("late-key", text), None, document_id=item.id)
         for item in aside:
             lock(self._connection, item, self._partner, self._at)
         self._events("admitted", [(item.id, item.document.subject) for item in items])

@@ -10,6 +10,8 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 from kpnode.store import tables as t
 from kpnode.store.ledger import record_events
 
+QUARANTINED = 64 * 1024  # bytes kept of each refused line or frame
+
 
 def quarantine(
     connection: Connection, partner: str, at: str, refused: Sequence[tuple[bytes, str, str]], *, most: int = 1000
@@ -25,7 +27,7 @@ def quarantine(
                 "code": code,
                 "text": text,
                 "size": len(raw),
-                "raw": raw[:65536],
+                "raw": raw[:QUARANTINED],
             }
             for raw, code, text in refused
         ],

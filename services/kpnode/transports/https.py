@@ -193,20 +193,14 @@ def sign_request(body: bytes, own: str, partner: str, signer: Signer, now: datet
 
 
 def authenticate(
-    header: str | None,
-    body: bytes,
-    *,
-    sender: str,
-    own: str,
-    records: Mapping[str, Sequence[KeyRecord]],
-    now: datetime,
+    header: str | None, *, sender: str, own: str, records: Mapping[str, Sequence[KeyRecord]], now: datetime
 ) -> str:
-    """The partner that this request is proved to come from; the body may then be split and received.
+    """The SHA-256 of the body that the partner `sender` is proved to have signed for us; nothing of it is read before.
 
     `sender`: the address in the path, percent-decoded. `records`: each partner's key records, newest last. Raises
     RefusedError, cheapest reason first: MalformedError (no or damaged header), MisaddressedError `address-unknown`,
-    `address-from`, `address-to`, UntrustedKeyError, SignatureError `sig-invalid`, `sig-body`, `sig-stale`. Only
-    `address-unknown` is worth a 404; the rest are 401, and none tells the caller more than its code.
+    `address-from`, `address-to`, UntrustedKeyError, SignatureError `sig-invalid`, `sig-stale`. To the caller all of them are
+    the same 401, a stranger's too: nobody may find out here who our partners are.
     """
     if header is None or len(header) > MAX_HEADER_BYTES or not header.isascii():
         raise MalformedError("jws-form", f"the header {HEADER} is missing or cannot be one")
@@ -221,13 +215,17 @@ def authenticate(
         raise MisaddressedError("address-from", "signed for another sender", "/from")
     if _text(claim, "to") != own:
         raise MisaddressedError("address-to", "signed for another recipient", "/to")
-    if _text(claim, "sha256") != sha256(body).hexdigest():
-        raise SignatureError("sig-body", "signed for another body", "/sha256")
     if abs(now - _time(claim)) > FRESH:
         raise SignatureError(
             "sig-stale", "signed too long ago, or in the future; one of the clocks is wrong", "/at"
         )
-    return sender
+    return _text(claim, "sha256")
+
+
+def check_body(body: bytes, digest: str) -> None:
+    """Raise SignatureError `sig-body` unless these are the bytes that the request was signed for."""
+    if sha256(body).hexdigest() != digest:
+        raise SignatureError("sig-body", "signed for another body", "/sha256")
 
 
 def _text(claim: Mapping[str, Any], name: str) -> str:
