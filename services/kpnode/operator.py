@@ -268,9 +268,8 @@ class Operator:
             if peer.answered_at is not None and peer.answered_at > asked:
                 return {"answered": True, "seconds": round(peer.answered_at - asked, 3), "trouble": None}
             await asyncio.sleep(0.01)
-        state = self._link_state(address)
-        trouble = None if state is None else state["trouble"]
-        return {"answered": False, "seconds": seconds, "trouble": trouble}
+        state = self._link_state(address) or {}
+        return {"answered": False, "seconds": seconds, "trouble": state.get("trouble")}
 
     # -- ourselves -----------------------------------------------------------------------------------------------------------
 

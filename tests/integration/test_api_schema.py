@@ -91,6 +91,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Bridge, 
     loop.close()
 
 
+@pytest.mark.slow
 def test_every_answer_is_as_the_schema_says(running: tuple[Bridge, str]) -> None:
     app, key = running
     exact = ChecksConfig(

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, Self
 
 import pytest
 
 from kpnode.throwaway import Broker
-from tests.system.stack import Authority, Books, Stack, stack, until
+from tests.system.authority import Authority, Books, until
+from tests.system.stack import Stack, stack
 
 pytestmark = [pytest.mark.system]
 
@@ -53,7 +54,14 @@ POINTS: Final = [
     Point("B2", "importer", lambda e, i: i.held.size > 0 == e.known.size, BOTH),
     # The first reply answers the exporter's first question; the second is the receipt.
     Point("B3:2", "importer", lambda e, i: i.held.size > 0 == e.known.size, BOTH),
-    Point("A1", "importer", lambda e, i: not i.outgoing and not e.held.size, BOTH, confirming=True, name="B5-before"),
+    Point(
+        "A1",
+        "importer",
+        lambda e, i: not i.outgoing and not e.held.size,
+        BOTH,
+        confirming=True,
+        name="B5-before",
+    ),
     Point("A2", "importer", lambda e, i: len(i.outgoing) > 0, confirming=True, name="B5-after"),
 ]
 MATRIX: Final = [pytest.param(point, kind, id=f"{point}-{kind}") for point in POINTS for kind in point.on]
@@ -88,7 +96,9 @@ async def test_p1_a_page_answered_and_not_committed_is_asked_for_again(pair: Sta
     submissions = asyncio.ensure_future(pair.notify(N))
     await pair.exporter.died()
     assert pair.exporter.books().known.size == 0 < pair.importer.books().held.size
-    await pair.wipe(pair.exporter)  # the receipt would come again; without it the register has to be asked for
+    await pair.wipe(
+        pair.exporter
+    )  # the receipt would come again; without it the register has to be asked for
     pair.exporter.launch("P1")
     await pair.exporter.died()
     assert pair.exporter.books().known.size == 0
@@ -128,32 +138,35 @@ async def test_a9_a_take_back_that_is_killed_repeats(at: str, back: int, pair: S
 
 
 @pytest.mark.parametrize("server", ["sqlite"], indirect=True)
-async def test_a5_published_and_never_confirmed_by_the_broker_is_absorbed(broker: Broker, server: None) -> None:
+async def test_a5_published_and_never_confirmed_by_the_broker_is_absorbed(
+    broker: Broker, server: None
+) -> None:
     """No point in the code: the broker's answers are held back on the wire, so the node waits for its confirm and is killed there."""
     async with Deaf(broker.port) as wire, stack((broker, broker), importer_reached_at=wire.port) as pair:
         await pair.start()
         first = await pair.notify(1)
         await pair.agree(first)
-        wire.holding = True
+        wire.answering.clear()
         submissions = asyncio.ensure_future(pair.notify(N))
         await until(lambda: len(pair.importer.books().ids) > 1)
         pair.exporter.kill()
-        wire.holding = False
+        wire.answering.set()
         await pair.exporter.start()
         ids = [*first, *await submissions]
         await pair.agree([*ids, *await pair.confirm(ids)])
 
 
 class Deaf:
-    """A wire to a port of this machine that, while `holding`, lets everything out and nothing back."""
+    """A wire to a port of this machine that, while not `answering`, lets everything out and nothing back."""
 
     def __init__(self, port: int) -> None:
         self._to = port
         self._tasks: set[asyncio.Task[None]] = set()
-        self.holding = False
+        self.answering = asyncio.Event()
+        self.answering.set()
         self.port = 0
 
-    async def __aenter__(self) -> Deaf:
+    async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
@@ -170,7 +183,9 @@ class Deaf:
         self._tasks.add(task)
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._to)
         try:
-            await asyncio.gather(self._carry(reader, far_writer, out=True), self._carry(far_reader, writer, out=False))
+            await asyncio.gather(
+                self._carry(reader, far_writer, out=True), self._carry(far_reader, writer, out=False)
+            )
         finally:
             self._tasks.discard(task)
             writer.close()
@@ -179,8 +194,8 @@ class Deaf:
     async def _carry(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, *, out: bool) -> None:
         with contextlib.suppress(OSError):
             while data := await source.read(65536):
-                while self.holding and not out:
-                    await asyncio.sleep(0.01)
+                if not out:
+                    await self.answering.wait()
                 target.write(data)
                 await target.drain()
         target.close()

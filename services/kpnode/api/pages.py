@@ -1,6 +1,7 @@
 """The OpenAPI document and its pages for people, which work without the Internet and under a strict policy.
 
-The viewer comes from an installed package; nothing is loaded from anywhere else, and no script stands in the page.
+The viewer (Swagger UI 5.35.0, Apache-2.0) is committed in `viewer/` as its makers publish it, with checksums that a test holds; nothing
+is loaded from anywhere else, and no script stands in the page.
 """
 
 # ruff: noqa: FAST003 - paths are read from the raw request and described by hand (kpnode.api.openapi)
@@ -31,7 +32,7 @@ _PAGE: Final = b"""<!DOCTYPE html>
 <body><div id="api"></div><noscript>The same as data: <a href="openapi.json">openapi.json</a></noscript>
 <script src="docs/swagger-ui-bundle.js"></script><script src="docs/start.js"></script></body></html>
 """
-_START: Final = b"""SwaggerUIBundle({url: "docs/openapi.json", dom_id: "#api", deepLinking: true,
+_START: Final = b"""SwaggerUIBundle({url: "openapi.json", dom_id: "#api", deepLinking: true,
   validatorUrl: null, persistAuthorization: false});
 """
 _VENDORED: Final = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/javascript"}
@@ -39,21 +40,15 @@ _VENDORED: Final = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/
 
 def mount(app: FastAPI) -> None:
     """Add the pages; last, so that they describe everything else."""
-    described: dict[str, bytes] = {}
-
-    def _described(viewer: str) -> bytes:
-        if not described:
-            whole = openapi.document(app)
-            described["3.1"] = strictjson.dumps(whole)
-            # The viewer that is packaged refuses the number 3.1 and shows the content all the same.
-            described["viewer"] = strictjson.dumps(whole | {"openapi": "3.0.3"})
-        return described[viewer]
+    described: list[bytes] = []
 
     hidden: dict[str, Any] = {"include_in_schema": False, "openapi_extra": {"security": public()}}
 
     @app.get("/openapi.json", **hidden)
     async def openapi_document(request: Request) -> Response:
-        return tagged(request, _described("3.1"))
+        if not described:
+            described.append(strictjson.dumps(openapi.document(app)))
+        return tagged(request, described[0])
 
     @app.get("/docs", **hidden)
     async def docs(request: Request) -> Response:
@@ -62,8 +57,6 @@ def mount(app: FastAPI) -> None:
     @app.get("/docs/{name}", **hidden)
     async def docs_file(request: Request) -> Response:
         name = str(request.path_params["name"])
-        if name == "openapi.json":
-            return tagged(request, _described("viewer"))
         if name == "start.js":
             return _page(request, _START, "text/javascript")
         if name not in _VENDORED:
@@ -80,5 +73,5 @@ def _page(request: Request, content: bytes, media_type: str) -> Response:
 
 @cache
 def _vendored() -> Mapping[str, bytes]:
-    [folder] = files("swagger_ui_bundle").joinpath("vendor").iterdir()  # one version of the viewer
+    folder = files("kpnode.api").joinpath("viewer")
     return {name: folder.joinpath(name).read_bytes() for name in _VENDORED}
