@@ -1,5 +1,6 @@
 #!/bin/sh
-# Sets up the two authorities of docker-compose.yml and makes them partners. May be repeated; overwrites nothing.
+# Sets up the two authorities of docker-compose.yml and makes them partners. Overwrites nothing; may be repeated while the
+# nodes do not run.
 #
 # A demonstration: it does on one machine, and for both sides, what two operators do on two. In service nobody holds both
 # sides' secrets, the files travel by mail, and each fingerprint is read out over the telephone: that call is what the trust

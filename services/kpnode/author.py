@@ -12,7 +12,7 @@ from uuid_utils.compat import uuid7
 from kpmsg import documents
 from kpmsg.errors import DraftError, Problem
 from kpmsg.keyrecord import KeyRecord
-from kpmsg.keys import Signer
+from kpmsg.keys import Signer, SoftwareSigner
 from kpmsg.verification import may_write, seal_document
 from kpnode.store.ledger import Item
 
@@ -25,6 +25,11 @@ class Identity:
     records: Sequence[KeyRecord]
     document_signers: Sequence[Signer]
     node_signer: Signer
+
+    @property
+    def signs_at_once(self) -> bool:
+        """Whether our document keys are in memory. A hardware module may take long, and must not hold up the event loop."""
+        return all(isinstance(signer, SoftwareSigner) for signer in self.document_signers)
 
 
 def rfc3339(moment: datetime) -> str:

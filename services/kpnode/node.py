@@ -20,11 +20,10 @@ from typing import Any, Final
 import structlog
 
 from kpmsg import register
-from kpmsg.case import Filed, rejection_draft
-from kpmsg.errors import Problem
+from kpmsg.errors import KeyFileError
 from kpmsg.frames import StatusRequest
 from kpmsg.keyrecord import KeyRecord
-from kpnode import crash, inbox
+from kpnode import answering, crash, inbox
 from kpnode.author import Identity, compose, rfc3339
 from kpnode.inbox import Opened, Outcome, Parties
 from kpnode.peer import Peer, may_deny, nonce
@@ -33,10 +32,11 @@ from kpnode.store import answers, partners
 from kpnode.store.database import Database, StoreError, Transaction
 from kpnode.store.ledger import Effects, PartnerLedger
 from kpnode.store.partners import PartnerRow
-from kpnode.store.submissions import ClaimedError, Committed, Submission, submit
+from kpnode.store.submissions import Committed, Submission, submit
 from kpnode.transports import Link
 
 OFF_LOOP: Final = 8  # from so many signatures on, work leaves the event loop
+SIGN_SECONDS: Final = 20.0
 ATTEMPTS: Final = 3  # R9
 log = structlog.get_logger()
 
@@ -144,13 +144,18 @@ class Node:
         """Compose, sign and commit documents of ours, all of them or none. They leave when their recipients can be reached.
 
         Raises DraftError with a problem for everything that is wrong (pointers are into `drafts` if there are several),
-        SubmissionError if the request as a whole cannot be, StoreError if nothing is known to have been written.
+        SubmissionError if the request as a whole cannot be, KeyFileError if it cannot be signed, StoreError if nothing is known
+        to have been written.
         """
         now = self.clock()
-        if len(drafts) < OFF_LOOP:
+        if len(drafts) < OFF_LOOP and self.identity.signs_at_once:
             items = compose(drafts, self.identity, now)
         else:
-            items = await asyncio.to_thread(compose, drafts, self.identity, now)
+            try:
+                async with asyncio.timeout(SIGN_SECONDS):
+                    items = await asyncio.to_thread(compose, drafts, self.identity, now)
+            except TimeoutError:  # what the key may still sign is thrown away: nothing of it was committed (A3)
+                raise KeyFileError("key-file-slow", f"the signing key did not answer in {SIGN_SECONDS:.0f} s") from None
         crash.point("A3")
         submission = Submission(caller, key, digest, tuple(items), rfc3339(now))
         committed = await self._commit(submission)
@@ -324,25 +329,11 @@ class Node:
     # -- what we owe -----------------------------------------------------------------------------------------------------
 
     async def _answer(self) -> None:
-        """Sign and commit the rejections that admitted documents are owed; for ever, whenever there may be some."""
+        """Sign and commit what admitted documents are owed, whenever there may be something."""
         while True:
             await self._owed.wait()
             self._owed.clear()
-            for owed in await self.database.read(answers.owed):
-                if not owed.certain and not may_deny(self.peers, owed.document.source, owed.id):
-                    continue  # "never issued" may only be said by a node that knows all that it has issued (I17)
-                problems = [Problem(r["code"], r["text"], r["pointer"], r["severity"]) for r in owed.reasons]
-                still = await self.database.read(lambda c, o=owed: answers.still_true(c, o))  # type: ignore[misc]
-                if not still:
-                    await self.database.write(lambda c, o=owed: answers.settle(c, o.id))  # type: ignore[misc]
-                    continue
-                draft = rejection_draft(Filed(owed.id, owed.document), problems)
-                items = compose([draft], self.identity, self.clock())
-                submission = Submission("node", f"answer:{owed.id}", owed.id, tuple(items), self.stamp(), owed.id)
-                try:
-                    await self._commit(submission)
-                except ClaimedError:  # it came back from the partner meanwhile
-                    await self.database.write(lambda c, o=owed: answers.settle(c, o.id))  # type: ignore[misc]
+            await answering.answer(self.identity, self.database, self.peers, self.clock, self._commit)
 
     # -- the operator ----------------------------------------------------------------------------------------------------
 

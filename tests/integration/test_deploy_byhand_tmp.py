@@ -257,7 +257,10 @@ def test_who_has_no_certificate_of_this_authority_is_refused(deployment: Deploym
 
     def holding(who: str) -> ssl.SSLContext:
         """With the client certificate that an authority's CA issued to its own node."""
-        home, passphrase = deployment.home(who), deployment.directory / "deploy" / "secrets" / f"{who}-passphrase"
+        home, passphrase = (
+            deployment.home(who),
+            deployment.directory / "deploy" / "secrets" / f"{who}-passphrase",
+        )
         return client_context(
             trusted=ca.read_bytes(),
             certificate=(home / "broker" / "node.pem").read_bytes(),
@@ -319,17 +322,17 @@ def test_the_nodes_role_owns_its_database_and_nothing_else(deployment: Deploymen
 
 def test_by_hand(deployment: Deployment) -> None:
     d = deployment
-    again = d.run("deploy/introduce.sh").stderr
-    print(again)
-    print(json.loads(d.run(*d.kpnode("bw", "doctor", "--json")).stdout)[-1])
+    print("BROKER", d.brokers["bw"]._beam.poll(), d.brokers["bw"]._premises.output()[-6000:])
     url = Path(d.replace("bw", "/run/secrets/kpnode_database")).read_text().strip()
     port = url.split(":")[-1].split("/")[0]
     pg = ["-h", "127.0.0.1", "-p", port, "-U", "kp"]
     for c in (["pg_dump", *pg, "-Fc", "-f", str(d.directory / "bw.dump"), "kpnode"],):
         print(subprocess.run(c, capture_output=True, text=True))
-    d.nodes[0].terminate(); print(d.nodes[0].wait(20))
+    for n in d.nodes: n.terminate(); print(n.wait(20))
+    again = d.run("deploy/introduce.sh").stderr
+    print(again)
     print(subprocess.run(["pg_restore", *pg, "--clean", "--if-exists", "-d", "kpnode", str(d.directory / "bw.dump")], capture_output=True, text=True))
-    c = subprocess.run(d.kpnode("bw", "doctor", "--json"), cwd=d.directory, env=d.around, capture_output=True, text=True)
+    c = subprocess.run(d.kpnode("bw", "check", "--json"), cwd=d.directory, env=d.around, capture_output=True, text=True)
     print(c.stderr); [print(f) for f in json.loads(c.stdout)]
     for args in (["init", "--renew-certificates"], ["partner", "remove", "AE"]):
         c = subprocess.run(d.kpnode("bw", *args), cwd=d.directory, env=d.around, capture_output=True, text=True)

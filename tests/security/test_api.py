@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,7 @@ from kpmsg import frames
 from kpmsg.errors import KeyFileError
 from kpmsg.keyrecord import issue, open_record
 from kpmsg.keys import SoftwareSigner
+from kpnode import node as node_module
 from kpnode.api import build_app, requests
 from kpnode.api.documents import BULK_BODY, SINGLE_BODY
 from kpnode.store.callers import Scope, create_caller, revoke_caller
@@ -369,6 +371,34 @@ async def test_S42_without_the_signing_key_nothing_is_done(
         assert answer.headers["retry-after"]
         listed: dict[str, Any] = (await client.get("/v1/documents")).json()
         assert listed["documents"] == []
+
+
+async def test_S42_a_slow_signing_key_holds_up_nobody_else(
+    desk: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered = threading.Event()
+
+    class Slow:
+        public = desk.node.identity.document_signers[0].public
+
+        def sign(self, message: bytes) -> bytes:
+            answered.wait(10)
+            return b"\0" * 64
+
+    monkeypatch.setattr(node_module, "SIGN_SECONDS", 0.3)
+    monkeypatch.setattr(
+        desk.node, "identity", type(desk.node.identity)("BW", desk.node.identity.records, [Slow()], Slow())
+    )
+    async with await desk.client() as client:
+        submission = asyncio.create_task(
+            client.post("/v1/documents", json=trade().notification(1), headers={"Idempotency-Key": "a"})
+        )
+        await asyncio.sleep(0.05)
+        assert (await client.get("/v1/partners")).status_code == 200
+        assert not submission.done()
+        assert (await submission).status_code == 503
+        answered.set()
+        assert (await client.get("/v1/documents")).json()["documents"] == []
 
 
 async def test_S19_names_are_inert_in_answers(desk: Office) -> None:

@@ -518,12 +518,9 @@ FOUND: Final = [
     _bug("only a ready node answers", (register, "on_status_request", _answer_only_when_ready)),
     _bug("what is parked is receipted", (register, "on_documents", _drop_parked_and_forget)),
     _bug("never withhold", (register, "_excluded", _never_withhold)),
-    _bug("what stands in their register is withheld", (register, "_excluded", _withhold_what_stands)),
     _bug("what was said after all stays withheld", (Ledger, "believe", _withhold_for_ever), seed=1047),
     _bug("what is withheld is sent", (Ledger, "withhold", _withheld_stays_scheduled)),
-    _bug("a number is denied without asking", (Node, "may_deny", _deny_at_once), seed=155),
-    _bug("a number is denied before anything is known", (Node, "may_deny", _deny_unready)),
-    _bug("an empty page is a contradiction", (register, "on_page", _empty_page_contradicts)),
+    _bug("an empty page is a contradiction", (register, "on_page", _empty_page_contradicts), seed=963),
     _bug("replies leave before the commit", (Node, "crash_points", _send_before_commit)),
     _bug("what an answer does not cover stays under way", (Schedule, "settled", _settled_sends_nothing)),
     _bug(
@@ -542,6 +539,11 @@ FOUND: Final = [
 ]
 
 REDUNDANT: Final = [
+    _bug(
+        "what stands in their register is withheld",
+        (register, "_excluded", _withhold_what_stands),
+        because="the same step believes the entry, which lifts it, and its author has been told all the same (R10)",
+    ),
     _bug(
         "the head before a page is not compared",
         (register, "on_page_request", _page_without_place),
@@ -599,4 +601,10 @@ REDUNDANT: Final = [
     ),
 ]
 
-ALL: Final[Mapping[str, Bug]] = {bug.name: bug for bug in [*FOUND, *REDUNDANT]}
+# Found by seeds too, but by one in thousands; a scenario of their own in test_simulation.py finds them every time.
+DIRECTED: Final = [
+    _bug("a number is denied without asking", (Node, "may_deny", _deny_at_once)),
+    _bug("a number is denied before anything is known", (Node, "may_deny", _deny_unready)),
+]
+
+ALL: Final[Mapping[str, Bug]] = {bug.name: bug for bug in [*FOUND, *REDUNDANT, *DIRECTED]}

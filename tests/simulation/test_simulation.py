@@ -5,6 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.simulation import bugs, play
+from tests.simulation.invariants import Violation
+from tests.simulation.node import Message
+from tests.simulation.store import Document
+from tests.simulation.world import Faults, Intent, World
 
 SEEDS = 2000
 SHARE = 125  # one test for so many seeds, so that several processes divide them
@@ -57,6 +61,38 @@ def test_every_crash_point_is_passed() -> None:
 @pytest.mark.parametrize("bug", bugs.FOUND, ids=lambda bug: bug.name)
 def test_a_planted_bug_is_found(bug: bugs.Bug) -> None:
     assert bugs.first_failure(bug, (bug.seed, *range(bugs.WITHIN))) is not None
+
+
+def late_notification() -> World:
+    """AE gets a copy of a notification that BW has forgotten, confirms it, and its receipt is lost."""
+    world = World(5)
+    world.faults = Faults()
+    world.network.down_until.clear()
+    world.network.down_until.update(dict.fromkeys(world.nodes, 0.0))
+    for node in world.nodes.values():
+        node.start()
+    world._play(5.0)
+    late = Document(world.new_id(), "BW", "AE", "notification", "BW-1", "export-notification:BW-1")
+    world.network.arrive(world.network.lines["BW", "AE"], Message("BW", "AE", None, (late,)))
+    world.intents.append(Intent("confirm BW-1", "AE", "BW", "confirmation", "BW-1"))
+    world.faults.drop = 1.0
+    world._play(5.5)
+    world.faults.drop = 0.0
+    world.submit(world.intents[0])
+    world._play(1000.0)
+    world.witness.at_rest()
+    return world
+
+
+def test_no_number_is_denied_while_its_notification_may_come_back() -> None:
+    world = late_notification()
+    assert len(world.nodes["BW"].db.documents) == 2
+
+
+@pytest.mark.parametrize("bug", bugs.DIRECTED, ids=lambda bug: bug.name)
+def test_a_bug_that_seeds_seldom_show_is_found(bug: bugs.Bug) -> None:
+    with bug.planted(), pytest.raises(Violation, match="I17 BW denies BW-1"):
+        late_notification()
 
 
 @pytest.mark.parametrize("bug", bugs.REDUNDANT, ids=lambda bug: bug.name)

@@ -50,14 +50,23 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _demo(
-    once: Annotated[bool, typer.Option("--once", help="End by itself; status 0 only if everything was confirmed.")] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="End by itself; status 0 only if everything was confirmed.")
+    ] = False,
     outage: Annotated[
-        bool, typer.Option("--outage", help="Kill the importer's broker and give it an old database in the middle.")
+        bool,
+        typer.Option(
+            "--outage", help="Kill the importer's broker and give it an old database in the middle."
+        ),
     ] = False,
     shipments: Annotated[int, typer.Option(min=1, max=1000, help="How many shipments are sent.")] = 25,
     seed: Annotated[int, typer.Option(help="Another seed, other shipments.")] = 0,
-    direct: Annotated[bool, typer.Option("--direct", help="Direct HTTPS between the nodes, without RabbitMQ.")] = False,
-    keep: Annotated[bool, typer.Option("--keep", help="Keep both homes, with keys, databases and logs.")] = False,
+    direct: Annotated[
+        bool, typer.Option("--direct", help="Direct HTTPS between the nodes, without RabbitMQ.")
+    ] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep both homes, with keys, databases and logs.")
+    ] = False,
 ) -> int:
     """Botswana and the United Arab Emirates exchange real documents on this machine."""
     if outage and shipments < LEAST_FOR_OUTAGE:
@@ -65,7 +74,9 @@ def _demo(
     try:
         with _signals_end():
             transport = _transport(direct=direct, outage=outage)
-            return _run(transport, once=once, outage=outage, count=shipments, seed=seed, keep=keep, asked=direct)
+            return _run(
+                transport, once=once, outage=outage, count=shipments, seed=seed, keep=keep, asked=direct
+            )
     except KeyboardInterrupt:
         print("stopped; nothing is left running", file=sys.stderr)
         return 130
@@ -119,12 +130,20 @@ def _run(
         return 1 if found.faults else 0
 
 
-def _set_up(screen: Screen, exporter: Authority, importer: Authority, transport: Transport, *, asked: bool) -> None:
-    screen.say("Botswana (BW) and the United Arab Emirates (AE): two nodes, each with its own keys and database.")
+def _set_up(
+    screen: Screen, exporter: Authority, importer: Authority, transport: Transport, *, asked: bool
+) -> None:
+    screen.say(
+        "Botswana (BW) and the United Arab Emirates (AE): two nodes, each with its own keys and database."
+    )
     if isinstance(transport, Borrowed):
-        screen.say(f"They exchange over the RabbitMQ at {transport.host}:{transport.port}, a virtual host for each.")
+        screen.say(
+            f"They exchange over the RabbitMQ at {transport.host}:{transport.port}, a virtual host for each."
+        )
     elif transport == "own":
-        screen.say("Each has its own RabbitMQ, a throw-away one: AMQP with mutual TLS, a virtual host for the partner.")
+        screen.say(
+            "Each has its own RabbitMQ, a throw-away one: AMQP with mutual TLS, a virtual host for the partner."
+        )
     else:
         why = "as asked for" if asked else "for RabbitMQ is not installed here"
         screen.say(f"They exchange over direct HTTPS, without RabbitMQ, {why}.")
@@ -166,10 +185,14 @@ def _tell(screen: Screen, play: Play, found: Reckoning) -> None:
     states = ", ".join(f"{n} {state}" for state, n in sorted(found.states.items()))
     screen.show(f"Certificates, the same on both sides: {states}")
     for register in found.registers:
-        screen.show(f"Register {register}, the same on both sides" if not found.faults else f"Register {register}")
+        screen.show(
+            f"Register {register}, the same on both sides" if not found.faults else f"Register {register}"
+        )
     if play.struck:
         tally = play.tally
-        screen.show(f"Repaired: {tally.sent_again} documents sent again, {tally.taken_back} taken back from the partner")
+        screen.show(
+            f"Repaired: {tally.sent_again} documents sent again, {tally.taken_back} taken back from the partner"
+        )
     for address, text in found.incidents:
         screen.show(f"Incident for the officers of {address}: {text}")
     for fault in found.faults:
@@ -177,7 +200,10 @@ def _tell(screen: Screen, play: Play, found: Reckoning) -> None:
     count = len(play.shipments)
     verdict = (f"This did not end well: {len(found.faults)} faults.", "bold red")
     if not found.faults:
-        verdict = (f"All {count} shipments are confirmed on both sides; nothing is lost, nothing doubled.", "bold green")
+        verdict = (
+            f"All {count} shipments are confirmed on both sides; nothing is lost, nothing doubled.",
+            "bold green",
+        )
     screen.show(f"{verdict[0]} {screen.seconds:.0f} s in all.", verdict[1])
 
 
@@ -191,7 +217,10 @@ def _times(stages: Sequence[Stage]) -> Table:
         table.add_column(f"all {struck} that the outage struck", justify="right")
     for stage in stages:
         figures = [median(stage.calm), max(stage.calm)] if stage.calm else [0.0, 0.0]
-        table.add_row(stage.name, *(f"{each:.2f}" for each in [*figures, *([max(stage.struck)] if stage.struck else [])]))
+        table.add_row(
+            stage.name,
+            *(f"{each:.2f}" for each in [*figures, *([max(stage.struck)] if stage.struck else [])]),
+        )
     return table
 
 
@@ -199,11 +228,13 @@ def _stay(screen: Screen, exporter: Authority, importer: Authority, rows: Sequen
     """Leave both nodes to the viewer, until Ctrl-C."""
     screen.show()
     for authority in (exporter, importer):
-        screen.show(f"API of {authority.name}: {authority.url}   its pages: {authority.url}/docs")
-    screen.show("Both keys may do everything, as long as this runs. Where the first shipment stands, by either:")
+        screen.show(
+            f"API of {authority.address}: {authority.url}   pages: {authority.url}/docs", to_copy=True
+        )
+    screen.show("The keys may do everything while this runs. Where the first shipment stands, by each side:")
     number = rows[0].number.replace(" ", "")
     for authority in (exporter, importer):
-        screen.show(f"{authority.curl} {authority.url}/v1/certificates/{number}")
+        screen.show(f"{authority.curl} {authority.url}/v1/certificates/{number}", to_copy=True)
     screen.show("Ctrl-C ends it.", "bold")
     with contextlib.suppress(KeyboardInterrupt):
         while not (exporter.ended or importer.ended):

@@ -106,7 +106,9 @@ class Authority:
         made = await operate(self.settings, "apikey-add", name="demonstration", scopes=[*Scope], days=1)
         self._key = made["key"]
         trusted = ssl.create_default_context(cafile=str(self.home / "api.ca")) if self._https else None
-        self._client = NodeClient(self.url, self._key, sleep=lambda seconds: time.sleep(min(seconds, 0.1)), tls=trusted)
+        self._client = NodeClient(
+            self.url, self._key, sleep=lambda seconds: time.sleep(min(seconds, 0.1)), tls=trusted
+        )
         self._configure(self._premises.directory)
 
     def _certify(self) -> None:

@@ -38,7 +38,9 @@ class Borrowed:
         """Read the two URLs. Raises UnusableError."""
         parts = urlsplit(url)
         if parts.scheme != "amqp" or parts.hostname is None or not is_loopback(parts.hostname):
-            raise UnusableError(f"{URL} is written like amqp://user:password@127.0.0.1:5672, and is on this machine")
+            raise UnusableError(
+                f"{URL} is written like amqp://user:password@127.0.0.1:5672, and is on this machine"
+            )
         user, password = unquote(parts.username or "guest"), unquote(parts.password or "guest")
         api = management or f"http://{parts.hostname}:15672"
         return cls(parts.hostname, parts.port or 5672, user, password, api)
@@ -58,7 +60,9 @@ class Borrowed:
                 for partner in addresses:
                     found = await api.faults("-", partner)
                     if found != [f"The virtual host {vhost_of(partner)} does not exist."]:
-                        raise UnusableError(f"the broker has a virtual host {vhost_of(partner)}; it is left alone")
+                        raise UnusableError(
+                            f"the broker has a virtual host {vhost_of(partner)}; it is left alone"
+                        )
 
         try:
             asyncio.run(look())

@@ -29,7 +29,7 @@ TO_WATCH: Final = 0.12
 """Seconds between two shipments where somebody looks on; the exchange itself is faster than eyes."""
 TO_WAIT: Final = 2.5
 """Seconds for which a queue that cannot get rid of anything is shown, where somebody looks on."""
-PATIENCE: Final = 20.0
+PATIENCE: Final = 60.0
 NEVER_ISSUED: Final = 990_417
 
 
@@ -107,7 +107,7 @@ class Play:
             self._submit_to_nobody(quarter)
         self.importer.kill()
         self._importer_is_up = False
-        self.screen.say(f"{target}'s node is killed too (SIGKILL).", "bold red")
+        self.screen.say(f"{target}'s node is killed (SIGKILL).", "bold red")
         if broker is None:
             self._submit_to_nobody(quarter)
         self.importer.restore_database(copy)
@@ -126,7 +126,9 @@ class Play:
         self.importer.start()
         self.importer.wait_ready()
         self._importer_is_up = True
-        self.screen.say(f"{target}'s node is back. Each asks the other what it holds; nobody presses a button.")
+        self.screen.say(
+            f"{target}'s node is back. Each asks the other what it holds; nobody presses a button."
+        )
         self.until(self._settled, "both have found out what is missing")
         self.screen.say(
             f"Repaired: {self.tally.sent_again} shipments sent again by {self.exporter.address}, "
@@ -198,8 +200,12 @@ class Play:
         draft = _today(confirmation(document, "0" * 64))
         draft["data"]["notification"] = None
         self.counterfeit.confirmation = self.importer.api.submit(draft).ids[0]
-        self.screen.say(f"A parcel arrives in {target} under certificate {self.counterfeit.number}. {target} confirms it.")
-        self.until(lambda: self.counterfeit.rejection is not None, f"{source} looks for it among all it has issued")
+        self.screen.say(
+            f"A parcel arrives in {target} under certificate {self.counterfeit.number}. {target} confirms it."
+        )
+        self.until(
+            lambda: self.counterfeit.rejection is not None, f"{source} looks for it among all it has issued"
+        )
         self.screen.say(f"{source} answers with a signed rejection: {self.counterfeit.said}", "bold magenta")
 
     def submitted(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -284,7 +290,7 @@ class Play:
         if shown["type"] == Rejection.type:
             self.counterfeit.rejection = document_id
             [reason, *_] = shown["document"]["data"]["reasons"]
-            self.counterfeit.said = f"{reason['code']}, \"{reason['text']}\""
+            self.counterfeit.said = f'{reason["code"]}, "{reason["text"]}"'
 
     def _since(self, shipment: Shipment, event: Mapping[str, Any]) -> float:
         return _seconds(self._begun[shipment.number], _at(event["at"]))

@@ -16,7 +16,18 @@ from typing import Any
 from kpmsg.documents import ExportNotification, ImportConfirmation
 from kpnode.demo.authority import Authority
 
-_CASE = ("key", "number", "exporter", "importer", "state", "turn", "notifications", "confirmations", "rejected", "differences")
+_CASE = (
+    "key",
+    "number",
+    "exporter",
+    "importer",
+    "state",
+    "turn",
+    "notifications",
+    "confirmations",
+    "rejected",
+    "differences",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +50,31 @@ class Reckoning:
     incidents: list[tuple[str, str]]
 
 
-def reckon(exporter: Authority, importer: Authority, ids: Sequence[str], struck: Collection[str]) -> Reckoning:
+def reckon(
+    exporter: Authority, importer: Authority, ids: Sequence[str], struck: Collection[str]
+) -> Reckoning:
     """Compare both sides. `ids`: the notifications that were submitted; `struck`: those that an outage delayed."""
     faults: list[str] = []
     registers = [
-        _compare_register(writer, keeper, faults) for writer, keeper in ((exporter, importer), (importer, exporter))
+        _compare_register(writer, keeper, faults)
+        for writer, keeper in ((exporter, importer), (importer, exporter))
     ]
     sent = list(exporter.api.documents(direction="out", type=ExportNotification.name))
     if sorted(each["id"] for each in sent) != sorted(ids):
-        faults.append(f"{exporter.address} holds {len(sent)} notifications of its own, {len(ids)} were submitted.")
+        faults.append(
+            f"{exporter.address} holds {len(sent)} notifications of its own, {len(ids)} were submitted."
+        )
     states = _compare_cases(exporter, importer, faults)
     confirmed = sum(n for state, n in states.items() if state.startswith("confirmed"))
     if confirmed != len(ids):
         faults.append(f"{confirmed} of {len(ids)} certificates are confirmed.")
-    return Reckoning(faults, states, registers, _stages(exporter, sent, struck), _incidents(exporter) + _incidents(importer))
+    return Reckoning(
+        faults,
+        states,
+        registers,
+        _stages(exporter, sent, struck),
+        _incidents(exporter) + _incidents(importer),
+    )
 
 
 def _compare_register(writer: Authority, keeper: Authority, faults: list[str]) -> str:
@@ -61,9 +83,13 @@ def _compare_register(writer: Authority, keeper: Authority, faults: list[str]) -
     taken = [each["id"] for each in keeper.api.documents(direction="in")]
     about = f"{writer.address} to {keeper.address}"
     if Counter(each["id"] for each in out) != Counter(taken) or len(set(taken)) != len(taken):
-        faults.append(f"{about}: {len(out)} documents were written, {len(taken)} are held, {len(set(taken))} different.")
+        faults.append(
+            f"{about}: {len(out)} documents were written, {len(taken)} are held, {len(set(taken))} different."
+        )
     faults += [
-        f"{about}: {each['id']} is {each['delivery']['state']}." for each in out if each["delivery"]["state"] != "received"
+        f"{about}: {each['id']} is {each['delivery']['state']}."
+        for each in out
+        if each["delivery"]["state"] != "received"
     ]
     known, held = _register(writer, keeper.address, "known"), _register(keeper, writer.address, "held")
     if known != held or len(held[2]) != len(taken):
@@ -84,14 +110,19 @@ def _register(of: Authority, partner: str, side: str) -> tuple[int, str, list[tu
 
 def _compare_cases(exporter: Authority, importer: Authority, faults: list[str]) -> Counter[str]:
     numbers = {
-        each["certificate"] for side in (exporter, importer) for each in side.api.documents() if each["certificate"]
+        each["certificate"]
+        for side in (exporter, importer)
+        for each in side.api.documents()
+        if each["certificate"]
     }
     states: Counter[str] = Counter()
     for number in sorted(numbers):
         here, there = (_case(side.api.certificate(number)) for side in (exporter, importer))
         states[here["state"]] += 1
         if here != there:
-            faults.append(f"{number}: {exporter.address} says {here['state']}, {importer.address} says {there['state']}.")
+            faults.append(
+                f"{number}: {exporter.address} says {here['state']}, {importer.address} says {there['state']}."
+            )
     return states
 
 
@@ -105,7 +136,9 @@ def _stages(exporter: Authority, sent: list[dict[str, Any]], struck: Collection[
     begun = {each["id"]: _at(each["created_at"]) for each in sent}
     ended = {"received": {each["id"]: each["delivery"]["received_at"] for each in sent}}
     confirmations = exporter.api.documents(direction="in", type=ImportConfirmation.name)
-    ended["confirmed"] = {ids[c["certificate"]]: c["created_at"] for c in confirmations if c["certificate"] in ids}
+    ended["confirmed"] = {
+        ids[c["certificate"]]: c["created_at"] for c in confirmations if c["certificate"] in ids
+    }
     stages = []
     for name, times in ended.items():
         took = {i: (_at(at) - begun[i]).total_seconds() for i, at in times.items()}

@@ -103,12 +103,9 @@ class Screen:
         if not self.live:
             self.say(f"{shipment.number}  {text}")
 
-    def show(self, what: RenderableType = "", style: str = "") -> None:
-        """Print something as it is. A text longer than a line is left to the terminal, so that it can be copied."""
-        if isinstance(what, str):
-            self._console.print(Text(what, style=style), soft_wrap=True)
-        else:
-            self._console.print(what)
+    def show(self, what: RenderableType = "", style: str = "", *, to_copy: bool = False) -> None:
+        """Print something as it is. `to_copy`: a text that the terminal may break, but we must not."""
+        self._console.print(Text(what, style=style) if isinstance(what, str) else what, soft_wrap=to_copy)
 
     def table(self) -> Table:
         """All shipments."""
@@ -156,7 +153,13 @@ class Screen:
             table.add_column(heading, justify=justify, no_wrap=True)  # type: ignore[arg-type]
         for row in rows:
             table.add_row(
-                row.number, row.carats, row.value, str(row.lines), row.origins, *_stages(row), style=_style(row)
+                row.number,
+                row.carats,
+                row.value,
+                str(row.lines),
+                row.origins,
+                *_stages(row),
+                style=_style(row),
             )
         return table
 

@@ -73,7 +73,10 @@ def record_cases(connection: Connection, items: Iterable[Verified], at: str, *, 
     for start in range(0, len(keys), 500):
         before |= set(connection.execute(_KNOWN, {"keys": keys[start : start + 500]}).scalars())
     known = filed(connection, list(before)) if before else {}
-    fresh, changed, answers, incidents = [], [], [], []
+    fresh: list[dict[str, Any]] = []
+    changed: list[dict[str, Any]] = []
+    answers: list[dict[str, Any]] = []
+    incidents: list[dict[str, Any]] = []
     for key, arrived in by_key.items():
         filings = known.get(key)
         if filings is None:

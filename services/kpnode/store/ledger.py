@@ -196,8 +196,8 @@ class PartnerLedger:
             if isinstance(item, Item) and item.late:
                 text = "It was signed, by its own date, while its key was in use; the key has expired or was retired since."
                 self.report(Report("late-key", text), None, document_id=item.id)
-        for item in aside:
-            lock(self._connection, item, self._partner, self._at)
+        for failing in aside:
+            lock(self._connection, failing, self._partner, self._at)
         self._events("admitted", [(item.id, item.document.subject) for item in items])
         self.effects.admitted.extend(items)
         self.effects.owed |= owed

@@ -1,5 +1,4 @@
-"""Frames over RabbitMQ: out to the partner's broker, in from our own (T7 to T9 of protocol/transport.md).
-The only door to aio_pika.
+"""Frames over RabbitMQ: out to the partner's broker, in from our own (T7 to T9). The only door to aio_pika.
 
 `AmqpLink` publishes to `kp.in` in our virtual host on the partner's broker. `Mailbox` reads `kp.in` in one partner's
 virtual host on our own broker; `kpnode.transports.amqp_inbox` keeps one open per partner. The virtual host *is* the
