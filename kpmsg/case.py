@@ -24,7 +24,9 @@ from kpmsg.documents.import_confirmation import ImportConfirmation
 from kpmsg.documents.rejection import Rejection
 from kpmsg.errors import Problem
 
-CARATS_TOLERANCE: Final = Decimal("0.05")  # rule I05: scales differ; the larger of these two is no discrepancy
+CARATS_TOLERANCE: Final = Decimal(
+    "0.05"
+)  # rule I05: scales differ; the larger of these two is no discrepancy
 CARATS_TOLERANCE_SHARE: Final = Decimal("0.001")
 VALUE_TOLERANCE_SHARE: Final = Decimal("0.25")  # rule I06: valuations differ as a matter of course
 
@@ -62,9 +64,15 @@ _BY_OUTCOME: Final = {
 }
 
 _MEANING: Final[dict[State, tuple[Turn, str]]] = {
-    State.NOTIFIED: ("importer", "The shipment has been notified. The importing authority has not confirmed it yet."),
+    State.NOTIFIED: (
+        "importer",
+        "The shipment has been notified. The importing authority has not confirmed it yet.",
+    ),
     State.CONFIRMED: ("nobody", "The importing authority has confirmed the shipment as notified."),
-    State.CONFIRMED_WITH_DISCREPANCY: ("exporter", "Confirmed, but what was found differs from what was notified."),
+    State.CONFIRMED_WITH_DISCREPANCY: (
+        "exporter",
+        "Confirmed, but what was found differs from what was notified.",
+    ),
     State.CONFIRMED_AFTER_REMEDY: ("nobody", "Confirmed after a fault was remedied."),
     State.PARTLY_CONFIRMED: ("importer", "A part of the shipment has been confirmed."),
     State.DETAINED: ("importer", "The shipment is detained by the importing authority; this is not final."),
@@ -72,9 +80,15 @@ _MEANING: Final[dict[State, tuple[Turn, str]]] = {
     State.SEIZED: ("both", "The shipment has been seized."),
     State.NOT_RECEIVED: ("exporter", "The importing authority says that the shipment has not arrived."),
     State.CONFIRMED_UNANNOUNCED: ("exporter", "A confirmation is there, but no notification of this number."),
-    State.UNKNOWN_NUMBER: ("importer", "The issuer says that it never issued this number: suspected counterfeit."),
+    State.UNKNOWN_NUMBER: (
+        "importer",
+        "The issuer says that it never issued this number: suspected counterfeit.",
+    ),
     State.REJECTED: ("exporter", "The notification was rejected by the importing authority."),
-    State.DISPUTED: ("both", "Documents about this number exclude one another; officers of both sides must decide."),
+    State.DISPUTED: (
+        "both",
+        "Documents about this number exclude one another; officers of both sides must decide.",
+    ),
     State.UNDETERMINED: ("both", "Only documents of a kind that this software does not know are there."),
 }
 
@@ -127,12 +141,23 @@ def fold(key: str, filed: Iterable[Filed]) -> Case:
         item.document.data
         for item in items
         if isinstance(item.document.data, Rejection)
-        and ((about := by_id.get(item.document.data.refers_to)) is None or about.recipient == item.document.source)
+        and (
+            (about := by_id.get(item.document.data.refers_to)) is None
+            or about.recipient == item.document.source
+        )
     ]
     rejected = {rejection.refers_to for rejection in rejections}
     standing = [item for item in items if item.id not in rejected]
-    notified = [(i.id, i.document, i.document.data) for i in standing if isinstance(i.document.data, ExportNotification)]
-    confirmed = [(i.id, i.document, i.document.data) for i in standing if isinstance(i.document.data, ImportConfirmation)]
+    notified = [
+        (i.id, i.document, i.document.data)
+        for i in standing
+        if isinstance(i.document.data, ExportNotification)
+    ]
+    confirmed = [
+        (i.id, i.document, i.document.data)
+        for i in standing
+        if isinstance(i.document.data, ImportConfirmation)
+    ]
     superseded = {data.supersedes for _, _, data in confirmed if data.supersedes is not None}
     confirmed = [entry for entry in confirmed if entry[0] not in superseded]
     differences: tuple[Difference, ...] = ()
@@ -159,8 +184,12 @@ def fold(key: str, filed: Iterable[Filed]) -> Case:
     ]
     confirmations = [i.document for i in items if isinstance(i.document.data, ImportConfirmation)]
     notifications = [i.document for i in items if isinstance(i.document.data, ExportNotification)]
-    exporter = notifications[0].source if notifications else confirmations[0].recipient if confirmations else None
-    importer = confirmations[0].source if confirmations else notifications[0].recipient if notifications else None
+    exporter = (
+        notifications[0].source if notifications else confirmations[0].recipient if confirmations else None
+    )
+    importer = (
+        confirmations[0].source if confirmations else notifications[0].recipient if notifications else None
+    )
     return Case(
         key=key,
         number=certificates[0].number_raw if certificates else key,
@@ -218,7 +247,9 @@ def objections(item: Filed, others: Sequence[Filed]) -> list[Problem]:
     return problems
 
 
-def _confirmation_objections(document: Document, data: ImportConfirmation, standing: Sequence[Filed]) -> list[Problem]:
+def _confirmation_objections(
+    document: Document, data: ImportConfirmation, standing: Sequence[Filed]
+) -> list[Problem]:
     problems = []
     ours = [
         o.document
@@ -232,10 +263,14 @@ def _confirmation_objections(document: Document, data: ImportConfirmation, stand
         text = "The shipment was notified to another authority than the one that confirms it."
         problems.append(Problem("I02", text, "/source", "hold"))
     before = {o.id: o for o in standing if isinstance(o.document.data, ImportConfirmation)}
-    superseded = {o.document.data.supersedes for o in before.values() if isinstance(o.document.data, ImportConfirmation)}
+    superseded = {
+        o.document.data.supersedes for o in before.values() if isinstance(o.document.data, ImportConfirmation)
+    }
     current = [o for o in before.values() if o.id not in superseded and o.id != data.supersedes]
     if any(o.document.source == document.source for o in current):
-        text = "This certificate is confirmed already; a correction must say which confirmation it supersedes."
+        text = (
+            "This certificate is confirmed already; a correction must say which confirmation it supersedes."
+        )
         problems.append(Problem("I09", text, "/data/supersedes"))
     elif current:
         text = "Another authority has confirmed this certificate number too: it may have been used twice."
@@ -253,7 +288,8 @@ def rejection_draft(item: Filed, problems: Sequence[Problem]) -> dict[str, Any]:
     data: dict[str, Any] = {
         "refers_to": item.id,
         "reasons": [
-            {"code": p.code, "severity": p.severity, "text": p.text} | ({"pointer": p.pointer} if p.pointer else {})
+            {"code": p.code, "severity": p.severity, "text": p.text}
+            | ({"pointer": p.pointer} if p.pointer else {})
             for p in problems
         ],
     }

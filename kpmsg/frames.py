@@ -69,13 +69,17 @@ class _Members:
 
     def _get(self, name: str) -> Any:
         if name not in self._members:
-            raise MalformedError("frame-member", f"{self._what} lacks the member {name!r}", pointer=f"/{name}")
+            raise MalformedError(
+                "frame-member", f"{self._what} lacks the member {name!r}", pointer=f"/{name}"
+            )
         return self._members[name]
 
     def integer(self, name: str, least: int) -> int:
         value = self._get(name)
         if type(value) is not int or not least <= value <= MAX_SIZE:
-            raise MalformedError("frame-member", f"{name!r} must be a whole number from {least}", pointer=f"/{name}")
+            raise MalformedError(
+                "frame-member", f"{name!r} must be a whole number from {least}", pointer=f"/{name}"
+            )
         return value
 
     def boolean(self, name: str) -> bool:
@@ -96,16 +100,22 @@ class _Members:
     def text(self, name: str, most: int) -> str:
         value = self._get(name)
         if type(value) is not str or len(value) > most:
-            raise MalformedError("frame-member", f"{name!r} must be a text of at most {most}", pointer=f"/{name}")
+            raise MalformedError(
+                "frame-member", f"{name!r} must be a text of at most {most}", pointer=f"/{name}"
+            )
         return value
 
     def hashes(self, name: str, most: int) -> tuple[str, ...]:
         value = self._get(name)
         if type(value) is not list or len(value) > most:
-            raise MalformedError("frame-member", f"{name!r} must be a list of at most {most}", pointer=f"/{name}")
+            raise MalformedError(
+                "frame-member", f"{name!r} must be a list of at most {most}", pointer=f"/{name}"
+            )
         for index, item in enumerate(value):
             if type(item) is not str or not _HASH.match(item):
-                raise MalformedError("frame-member", "a document id is 64 hexadecimal digits", pointer=f"/{name}/{index}")
+                raise MalformedError(
+                    "frame-member", "a document id is 64 hexadecimal digits", pointer=f"/{name}/{index}"
+                )
         if len(set(value)) != len(value):
             raise MalformedError("frame-member", f"{name!r} names a document twice", pointer=f"/{name}")
         return tuple(value)
@@ -139,11 +149,19 @@ class Receipt:
             at=members.matching("at", _AT, "a time in UTC"),
         )
         if receipt.size != receipt.first - 1 + len(receipt.ids):
-            raise MalformedError("frame-receipt-size", "size must be first - 1 + the number of ids", pointer="/size")
+            raise MalformedError(
+                "frame-receipt-size", "size must be first - 1 + the number of ids", pointer="/size"
+            )
         return receipt
 
     def members(self) -> dict[str, Any]:
-        return {"first": self.first, "ids": list(self.ids), "size": self.size, "head": self.head, "at": self.at}
+        return {
+            "first": self.first,
+            "ids": list(self.ids),
+            "size": self.size,
+            "head": self.head,
+            "at": self.at,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,9 +299,6 @@ Statement = Receipt | Refusal | Status | Page
 Request = StatusRequest | PageRequest
 
 
-# -- the frame itself -------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class Frame:
     """One frame as it travels. `lines` are unverified JWS; `request` is set for `status?` and `page?` only."""
@@ -340,7 +355,9 @@ def encode_documents(documents: Sequence[bytes], sender: str, recipient: str) ->
 def claimed_name(data: bytes) -> str | None:
     """The name that a frame gives itself, whatever else is wrong with it; None if that cannot be read. Decides nothing."""
     try:
-        header = strictjson.loads(data.partition(b"\n")[0][: MAX_HEADER_BYTES + 1], max_bytes=MAX_HEADER_BYTES)
+        header = strictjson.loads(
+            data.partition(b"\n")[0][: MAX_HEADER_BYTES + 1], max_bytes=MAX_HEADER_BYTES
+        )
     except MalformedError:
         return None
     name = header.get("frame") if isinstance(header, dict) else None
@@ -361,7 +378,9 @@ def decode(data: bytes) -> Frame:
     recipient = members.matching("to", _ADDRESS, "an authority address")
     least, most = _LINES[name]
     if not least <= len(lines) <= most or not all(lines):
-        raise MalformedError("frame-lines", f"a {name!r} frame carries {least} to {most} lines, none of them empty")
+        raise MalformedError(
+            "frame-lines", f"a {name!r} frame carries {least} to {most} lines, none of them empty"
+        )
     request: Request | None = None
     if name == "status?":
         request = StatusRequest(

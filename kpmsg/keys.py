@@ -262,7 +262,7 @@ def _is_of_prime_order(y: int) -> bool:
     """
     u = (1 + y) * pow(1 - y, -1, _P) % _P
     x2, z2, x3, z3 = 1, 0, u, 1
-    for bit in bin(_L)[2:]:
+    for bit in f"{_L:b}":
         if bit == "1":
             x2, z2, x3, z3 = x3, z3, x2, z2
         total, difference = x2 + z2, x2 - z2

@@ -230,10 +230,16 @@ def on_documents(conversation: Conversation, items: Sequence[Item], ledger: Ledg
     return Step(conversation, (Admit(new, entries),) if new else (), (receipt,))
 
 
-def on_receipt(conversation: Conversation, receipt: Receipt, ledger: Ledger, nonce: Callable[[], str]) -> Step:
+def on_receipt(
+    conversation: Conversation, receipt: Receipt, ledger: Ledger, nonce: Callable[[], str]
+) -> Step:
     """R5: believe a receipt only if it extends what we know; whatever else it says is a reason to ask."""
     known = ledger.known()
-    if receipt.size <= known.size and ledger.known_head(receipt.size) == receipt.head and (receipt.ids or receipt.size == known.size):
+    if (
+        receipt.size <= known.size
+        and ledger.known_head(receipt.size) == receipt.head
+        and (receipt.ids or receipt.size == known.size)
+    ):
         return Step(conversation)  # a copy of something that we know already
     if receipt.first == known.size + 1 and receipt.ids:
         entries, head = extend(known, receipt.ids)
@@ -270,7 +276,9 @@ def on_page_request(request: PageRequest, ledger: Ledger, at: str) -> Page:
     return Page(request.nonce, request.first, ids, head, held.size, at)
 
 
-def on_status(conversation: Conversation, status: Status, ledger: Ledger, nonce: Callable[[], str], at: str) -> Step:
+def on_status(
+    conversation: Conversation, status: Status, ledger: Ledger, nonce: Callable[[], str], at: str
+) -> Step:
     """R5, R6: only an answer with our nonce counts. Find the last common head, then page forward from it."""
     asked = conversation.asked
     if asked is None or status.nonce != asked.nonce or not isinstance(asked.request, StatusRequest):
@@ -284,7 +292,9 @@ def on_status(conversation: Conversation, status: Status, ledger: Ledger, nonce:
         if status.size > known.size:
             return _page(conversation, Step(conversation), known, nonce)
     if known != asked.known:
-        return ask(conversation, ledger, nonce())  # receipts moved `known` meanwhile: nothing can be concluded
+        return ask(
+            conversation, ledger, nonce()
+        )  # receipts moved `known` meanwhile: nothing can be concluded
     low, high = asked.search or (0, known.size)
     low, high = (probe, high) if agrees else (low, min(probe - 1, status.size))
     if low < high:
@@ -292,12 +302,20 @@ def on_status(conversation: Conversation, status: Status, ledger: Ledger, nonce:
         head = ledger.known_head(middle)
         if head is not None:
             request = StatusRequest(nonce(), middle, head)
-            return Step(replace(conversation, asked=Asked(request.nonce, request, known, (low, high))), say=(request,))
+            return Step(
+                replace(conversation, asked=Asked(request.nonce, request, known, (low, high))), say=(request,)
+            )
     return _shorten(conversation, status, low, known, ledger, nonce, at)
 
 
 def _shorten(
-    conversation: Conversation, status: Status, common: int, known: Head, ledger: Ledger, nonce: Callable[[], str], at: str
+    conversation: Conversation,
+    status: Status,
+    common: int,
+    known: Head,
+    ledger: Ledger,
+    nonce: Callable[[], str],
+    at: str,
 ) -> Step:
     """R6, R7: the registers agree up to `common`. What they signed beyond it is not held any more and will be sent again."""
     head = ledger.known_head(common)
@@ -311,7 +329,11 @@ def _shorten(
             Report(
                 "register-shorter" if shorter else "register-differs",
                 f"their register of our documents had {known.size} entries by their signature and now "
-                + (f"has {status.size}" if shorter else f"agrees with that up to {common} only (size {status.size})")
+                + (
+                    f"has {status.size}"
+                    if shorter
+                    else f"agrees with that up to {common} only (size {status.size})"
+                )
                 + "; what is missing is being sent again",
             ),
         )
@@ -350,9 +372,13 @@ def on_page(
     entries, head = extend(known, page.ids)
     quiet = replace(conversation, asked=None)  # asked again by R8
     if not page.ids:
-        return Step(quiet)  # restored between two answers: it is shorter now, or other than what we asked about
+        return Step(
+            quiet
+        )  # restored between two answers: it is shorter now, or other than what we asked about
     if head.head != page.head or head.size > page.size:
-        return Step(quiet, (Report("page-contradicts", "a signed page of their register contradicts itself"),))
+        return Step(
+            quiet, (Report("page-contradicts", "a signed page of their register contradicts itself"),)
+        )
     mine = ledger.ours(page.ids)
     lacking = [i for i in page.ids if i not in mine and i not in returned]
     unknown = False
@@ -372,7 +398,9 @@ def on_page(
         changes.append(Report("register-unknown-document", text))
     step = Step(conversation, tuple(changes))
     if entries[-1].position < page.size:
-        return _page(conversation, step, Head(entries[-1].position, entries[-1].head), nonce, lacking[unknown:])
+        return _page(
+            conversation, step, Head(entries[-1].position, entries[-1].head), nonce, lacking[unknown:]
+        )
     return _settle(conversation, ledger, at, step)
 
 
@@ -397,11 +425,16 @@ def _excluded(back: Sequence[Item], standing: Collection[str], ledger: Ledger) -
 
 def _said_after_all(entries: Sequence[Entry], ledger: Ledger) -> list[Change]:
     """R7, R10: a document that was withheld stands in their register, so a copy of it had left before that was decided."""
-    return [_claim_twice(document_id, None) for document_id in ledger.withheld([entry.id for entry in entries])]
+    return [
+        _claim_twice(document_id, None) for document_id in ledger.withheld([entry.id for entry in entries])
+    ]
 
 
 def _claim_twice(one: str, other: str | None) -> Report:
-    return Report("claim-twice", f"document {one} of ours and {other or 'the one it was withheld for'} make the same claim")
+    return Report(
+        "claim-twice",
+        f"document {one} of ours and {other or 'the one it was withheld for'} make the same claim",
+    )
 
 
 def _settle(conversation: Conversation, ledger: Ledger, at: str, step: Step | None = None) -> Step:
@@ -417,4 +450,6 @@ def _admit_parked(step: Step, ledger: Ledger, at: str) -> Step:
     if not parked:
         return replace(step, conversation=conversation)
     admitted = on_documents(conversation, parked, ledger, at)
-    return replace(admitted, changes=step.changes + admitted.changes, say=step.say + admitted.say, settled=step.settled)
+    return replace(
+        admitted, changes=step.changes + admitted.changes, say=step.say + admitted.say, settled=step.settled
+    )

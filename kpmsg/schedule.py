@@ -29,6 +29,7 @@ ANSWER_WITHIN: Final = 10.0
 RECEIPT_WITHIN: Final = 5.0
 ASK_BUSY: Final = 30.0
 ASK_IDLE: Final = 300.0
+ASKED_LATELY: Final = 2.0
 
 
 class Phase(StrEnum):
@@ -55,7 +56,9 @@ class Schedule:
     def __init__(self, jitter: Callable[[], float]) -> None:
         self._jitter = jitter
         self._deliveries: dict[str, Delivery] = {}
-        self._queue: deque[str] = deque()  # queued and sendable, oldest first; may hold ids that have gone since
+        self._queue: deque[str] = (
+            deque()
+        )  # queued and sendable, oldest first; may hold ids that have gone since
         self._delayed: dict[str, float] = {}  # queued, but not before this time
         self._flying: dict[str, None] = {}  # under way, oldest first
         self._failures = 0
@@ -145,7 +148,9 @@ class Schedule:
         self._failures = 0
         for document_id in ids:
             if document_id in self._flying:
-                self._traffic = True  # documents only: two idle nodes that ask and answer are idle all the same
+                self._traffic = (
+                    True  # documents only: two idle nodes that ask and answer are idle all the same
+                )
                 self._deliveries[document_id].phase = Phase.HANDED_OVER
 
     def failed(self, ids: Iterable[str], now: float, *, reachable: bool, maybe: bool, problem: str) -> None:
@@ -192,6 +197,14 @@ class Schedule:
         """Something depends on an answer: the next question is due."""
         self._next_ask = min(self._next_ask, now)
 
+    def questioned(self, now: float) -> None:
+        """They asked us. A node asks when it starts, perhaps from an older backup: so ask back, unless we did lately.
+
+        Only our own question shows us what their register has lost; without this it would wait for the next one.
+        """
+        if self._asked_at is None and now - self._covers >= ASKED_LATELY:
+            self.ask_now(now)
+
     def asking(self, now: float, *, afresh: bool) -> None:
         """A question leaves the process now; `afresh`: a first `status?`, not a further step of the same exchange."""
         if afresh:
@@ -201,7 +214,9 @@ class Schedule:
 
     def settled(self, now: float) -> None:
         """A status exchange is complete: what left before it was asked, and is still here, was lost on the way (R6)."""
-        lost = [i for i in self._flying if self._deliveries[i].sent_at < self._covers and self._is_handed_over(i)]
+        lost = [
+            i for i in self._flying if self._deliveries[i].sent_at < self._covers and self._is_handed_over(i)
+        ]
         self._land(lost)
         again = []
         for document_id in lost:

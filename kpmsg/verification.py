@@ -93,7 +93,9 @@ def open_document(
     if document.recipient != recipient:
         raise MisaddressedError("address-recipient", f"is not addressed to {recipient}", "/recipient")
     if not may_write(document, sender):
-        raise MisaddressedError("address-role", f"{source} does not write such documents by its record", "/type")
+        raise MisaddressedError(
+            "address-role", f"{source} does not write such documents by its record", "/type"
+        )
     return Verified(
         raw=raw,
         payload=signed.payload,

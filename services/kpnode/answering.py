@@ -45,6 +45,8 @@ async def answer(
         now = clock()
         items = compose([rejection_draft(Filed(owed.id, owed.document), problems)], identity, now)
         try:
-            await commit(Submission("node", f"answer:{owed.id}", owed.id, tuple(items), rfc3339(now), owed.id))
+            await commit(
+                Submission("node", f"answer:{owed.id}", owed.id, tuple(items), rfc3339(now), owed.id)
+            )
         except ClaimedError:  # it has come back from the partner meanwhile
             await database.write(settle)

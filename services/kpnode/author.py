@@ -14,7 +14,7 @@ from kpmsg.errors import DraftError, Problem
 from kpmsg.keyrecord import KeyRecord
 from kpmsg.keys import Signer, SoftwareSigner
 from kpmsg.verification import may_write, seal_document
-from kpnode.store.ledger import Item
+from kpnode.store.documents import Item
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,9 @@ def compose(drafts: Sequence[Any], identity: Identity, now: datetime) -> list[It
             document, payload = documents.compose(draft, source=identity.address, id=uuid7(), time=now)
         except DraftError as error:
             at = f"/{index}" if len(drafts) > 1 else ""
-            problems += [Problem(p.code, p.text, f"{at}{p.pointer or ''}", p.severity) for p in error.problems]
+            problems += [
+                Problem(p.code, p.text, f"{at}{p.pointer or ''}", p.severity) for p in error.problems
+            ]
             continue
         if not may_write(document, identity.records):
             text = f"{identity.address} is not registered for this kind of document; its key record names its roles."

@@ -232,7 +232,7 @@ def _endpoints(settings: Settings) -> Iterator[Finding]:
 def _database(settings: Settings, now: datetime) -> Iterator[Finding]:
     url = settings.database_url
     try:
-        found, revision, head = condition(url), migrations.revision(url), migrations.head()
+        found, revision, head = condition(url), migrations.revision(url), migrations.HEAD
     except StoreError as error:
         yield Finding(
             "database", "fail", f"The database cannot be opened: {error}.", "Start it, or kpnode init."

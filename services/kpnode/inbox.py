@@ -24,7 +24,8 @@ from kpmsg.register import Conversation, Step
 from kpmsg.verification import Verified, open_documents, open_statement
 from kpnode import crash
 from kpnode.store.database import Transaction
-from kpnode.store.ledger import Effects, Item, PartnerLedger, raws
+from kpnode.store.documents import Item, raws
+from kpnode.store.ledger import Effects, PartnerLedger
 from kpnode.store.refusals import quarantine, refuse
 
 _OUT_OF_TIME = frozenset({"key-expired", "key-retired"})
@@ -56,7 +57,9 @@ class Opened:
 
     arrived: list[Arrived] = field(default_factory=list)
     refused: list[tuple[bytes, str, str]] = field(default_factory=list)
-    answerable: list[tuple[bytes, str, str]] = field(default_factory=list)  # those of `refused` that are owed a refusal
+    answerable: list[tuple[bytes, str, str]] = field(
+        default_factory=list
+    )  # those of `refused` that are owed a refusal
 
 
 @dataclass(slots=True)
@@ -69,6 +72,7 @@ class Outcome:
     requests: list[Request]
     settled: bool
     refusals: list[tuple[str, str]]  # our documents that the partner refused: id, text
+    questioned: bool = False  # the partner asked for our status
 
 
 def open_frames(deliveries: Iterable[bytes], parties: Parties, now: datetime) -> Opened:
@@ -80,7 +84,9 @@ def open_frames(deliveries: Iterable[bytes], parties: Parties, now: datetime) ->
         except RefusedError as error:
             spoiled = (data, error.code, error.text)
             opened.refused.append(spoiled)
-            if frames.claimed_name(data) != "refusal":  # two nodes must not refuse each other's refusals for ever
+            if (
+                frames.claimed_name(data) != "refusal"
+            ):  # two nodes must not refuse each other's refusals for ever
                 opened.answerable.append(spoiled)
     return opened
 
@@ -88,7 +94,9 @@ def open_frames(deliveries: Iterable[bytes], parties: Parties, now: datetime) ->
 def _open_frame(frame: Frame, parties: Parties, now: datetime, opened: Opened) -> None:
     if frame.sender != parties.partner or frame.recipient != parties.me:
         # The transport has proven who is speaking; a frame that says otherwise is a fault or a fraud (S59).
-        raise MisaddressedError("address-frame", "the frame is not from the partner it came from, or not for us")
+        raise MisaddressedError(
+            "address-frame", "the frame is not from the partner it came from, or not for us"
+        )
     if frame.request is not None:
         opened.arrived.append(Arrived(frame.request))
         return
@@ -99,7 +107,9 @@ def _open_frame(frame: Frame, parties: Parties, now: datetime, opened: Opened) -
         return
     statement = _open_statement(frame, parties, now)
     items = []
-    if isinstance(statement, Page):  # what comes with a page is ours, and only our own signature makes it so (R6)
+    if isinstance(
+        statement, Page
+    ):  # what comes with a page is ours, and only our own signature makes it so (R6)
         items = _open_lines(frame.lines[1:], parties.own_records, parties.me, parties.partner, None, opened)
     opened.arrived.append(Arrived(statement, tuple(items), frame.lines[0]))
 
@@ -113,10 +123,10 @@ def _open_lines(
     opened: Opened,
 ) -> list[Item]:
     items = []
-    for line, result in zip(
+    for line, first in zip(
         lines, open_documents(lines, sender=sender, source=source, recipient=recipient, now=now), strict=True
     ):
-        late = False
+        result, late = first, False
         if isinstance(result, UntrustedKeyError) and result.code in _OUT_OF_TIME and now is not None:
             # Sent again long after it was written, since our register was restored or lost. Admitted, so that nothing is lost
             # by a rotation of keys, and shown to an officer, since whoever has an old key could have written an old date.
@@ -166,6 +176,7 @@ def transact(
         match arrived.content:
             case StatusRequest() as request:
                 step = register.on_status_request(outcome.conversation, request, ledger, at)
+                outcome.questioned = True
             case PageRequest() as request:
                 _answer_page(outcome, parties, connection, ledger, request, at)
             case Refusal() as refusal:
@@ -214,7 +225,12 @@ def _say(outcome: Outcome, parties: Parties, statement: Statement, attached: Seq
 
 
 def _answer_page(
-    outcome: Outcome, parties: Parties, connection: Transaction, ledger: PartnerLedger, request: PageRequest, at: str
+    outcome: Outcome,
+    parties: Parties,
+    connection: Transaction,
+    ledger: PartnerLedger,
+    request: PageRequest,
+    at: str,
 ) -> None:
     page = register.on_page_request(request, ledger, at)
     wanted = set(request.lacks)

@@ -26,7 +26,7 @@ from kpmsg.keyrecord import KeyRecord
 from kpnode import answering, crash, inbox
 from kpnode.author import Identity, compose, rfc3339
 from kpnode.inbox import Opened, Outcome, Parties
-from kpnode.peer import Peer, may_deny, nonce
+from kpnode.peer import Peer, nonce
 from kpnode.relay import Relay
 from kpnode.store import answers, partners
 from kpnode.store.database import Database, StoreError, Transaction
@@ -55,7 +55,6 @@ class Node:
         self.identity = identity
         self.database = database
         self.clock = clock
-        self.started_at = clock()
         self.counts: Counter[tuple[str, ...]] = Counter()
         self.peers: dict[str, Peer] = {}
         self._connect = connect
@@ -99,7 +98,9 @@ class Node:
         """Begin to exchange with a partner that has been saved."""
         if records is not None:
             self._records[row.address] = list(records)
-        peer = Peer(row.address, self._records[row.address], self._connect(row), paused=row.paused_at is not None)
+        peer = Peer(
+            row.address, self._records[row.address], self._connect(row), paused=row.paused_at is not None
+        )
         self.peers[row.address] = peer
         relay = Relay(
             self.address, peer, self.database, stamp=self.stamp, deliver=self._deliver, count=self._count
@@ -108,12 +109,10 @@ class Node:
 
     async def detach(self, address: str) -> None:
         """Stop exchanging with a partner that has been removed."""
-        task = self._relays.pop(address, None)
-        if task is not None:
+        if (task := self._relays.pop(address, None)) is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-        peer = self.peers.pop(address, None)
-        if peer is not None:
+        if (peer := self.peers.pop(address, None)) is not None:
             await peer.link.close()
 
     def _spawn(self, work: Awaitable[None]) -> None:
@@ -138,9 +137,7 @@ class Node:
 
     # -- submit ----------------------------------------------------------------------------------------------------------
 
-    async def submit(
-        self, drafts: Sequence[Any], *, caller: str, key: str | None, digest: str
-    ) -> Committed:
+    async def submit(self, drafts: Sequence[Any], *, caller: str, key: str | None, digest: str) -> Committed:
         """Compose, sign and commit documents of ours, all of them or none. They leave when their recipients can be reached.
 
         Raises DraftError with a problem for everything that is wrong (pointers are into `drafts` if there are several),
@@ -154,8 +151,12 @@ class Node:
             try:
                 async with asyncio.timeout(SIGN_SECONDS):
                     items = await asyncio.to_thread(compose, drafts, self.identity, now)
-            except TimeoutError:  # what the key may still sign is thrown away: nothing of it was committed (A3)
-                raise KeyFileError("key-file-slow", f"the signing key did not answer in {SIGN_SECONDS:.0f} s") from None
+            except (
+                TimeoutError
+            ):  # what the key may still sign is thrown away: nothing of it was committed (A3)
+                raise KeyFileError(
+                    "key-file-slow", f"the signing key did not answer in {SIGN_SECONDS:.0f} s"
+                ) from None
         crash.point("A3")
         submission = Submission(caller, key, digest, tuple(items), rfc3339(now))
         committed = await self._commit(submission)
@@ -202,7 +203,9 @@ class Node:
     async def receive(self, partner: str, deliveries: Sequence[bytes]) -> list[bytes]:
         """Take in frames that the transport has proven to be `partner`'s; returns signed replies, after the commit."""
         peer = self.peers[partner]
-        parties = Parties(self.address, partner, self.identity.records, peer.records, self.identity.node_signer)
+        parties = Parties(
+            self.address, partner, self.identity.records, peer.records, self.identity.node_signer
+        )
         now = self.clock()
         if sum(len(data) for data in deliveries) < 4096 * OFF_LOOP // 2:
             opened = inbox.open_frames(deliveries, parties, now)
@@ -265,12 +268,13 @@ class Node:
 
     def _after(self, peer: Peer, outcome: Outcome) -> list[bytes]:
         """What follows a commit: the new conversation, the schedule, and everybody who waits."""
-        now = time.monotonic()
-        effects = outcome.effects
+        now, effects = time.monotonic(), outcome.effects
         inbox.crash_points_after(effects)
         peer.conversation = outcome.conversation
         peer.heard_at = self.stamp()
         peer.schedule.heard(now)
+        if outcome.questioned:
+            peer.schedule.questioned(now)
         self._register_effects(peer, effects)
         for document_id, text in outcome.refusals:
             peer.schedule.refused(document_id, now, text)
@@ -349,12 +353,14 @@ class Node:
         peer = self.peers[address]
         peer.paused = because is not None
         peer.wake.set()
-        self._owed.set()
+        self._owed.set()  # it need not be asked any more
 
     async def override(self, address: str, because: str) -> None:
         """R10: send to this partner without its first answer. Recorded as an incident, with the reason."""
         peer, at = self.peers[address], self.stamp()
-        parties = Parties(self.address, address, self.identity.records, peer.records, self.identity.node_signer)
+        parties = Parties(
+            self.address, address, self.identity.records, peer.records, self.identity.node_signer
+        )
         async with peer.lock:
             conversation = peer.conversation
 
@@ -363,7 +369,9 @@ class Node:
                 outcome = Outcome(conversation, book.effects, [], [], settled=False, refusals=[])
                 step = register.override(conversation, book, at)
                 book.record(step.changes)
-                book.report(register.Report("override", f"sending without waiting for {address}: {because}"), None)
+                book.report(
+                    register.Report("override", f"sending without waiting for {address}: {because}"), None
+                )
                 inbox.take_step(outcome, parties, book, step)
                 return outcome
 
@@ -388,5 +396,3 @@ def _submit(connection: Transaction, submissions: list[Submission]) -> Sequence[
     outcomes = submit(connection, submissions)
     crash.point("A1")
     return outcomes
-
-

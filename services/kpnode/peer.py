@@ -50,13 +50,19 @@ class Peer:
     schedule: Schedule = field(default_factory=lambda: Schedule(random.SystemRandom().random))
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
-    outbox: deque[bytes] = field(default_factory=lambda: deque(maxlen=OUTBOX))  # replies; what falls out is asked for again
-    fresh: dict[str, bytes] = field(default_factory=dict)  # just committed, so that sending need not read it back
+    outbox: deque[bytes] = field(
+        default_factory=lambda: deque(maxlen=OUTBOX)
+    )  # replies; what falls out is asked for again
+    fresh: dict[str, bytes] = field(
+        default_factory=dict
+    )  # just committed, so that sending need not read it back
     trouble: Trouble | None = None
     heard_at: str | None = None
     answered_at: float | None = None  # monotonic seconds: when a status exchange was last complete
     overridden: str | None = None
-    doubts: dict[str, int] = field(default_factory=dict)  # what we may deny once a later exchange than this is complete
+    doubts: dict[str, int] = field(
+        default_factory=dict
+    )  # what we may deny once a later exchange than this is complete
     unread: bool = False  # more documents wait in the database than the schedule has been given
 
     @property

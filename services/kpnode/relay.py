@@ -17,8 +17,9 @@ from kpmsg import frames, register
 from kpmsg.frames import StatusRequest
 from kpnode import crash
 from kpnode.peer import Peer, nonce
-from kpnode.store import ledger
+from kpnode.store import documents
 from kpnode.store.database import Database
+from kpnode.store.ledger import PartnerLedger
 from kpnode.transports import Outcome, Sent
 
 REFILL = 10_000
@@ -55,7 +56,9 @@ class Relay:
                 pause = self._peer.schedule.next_event(now, sending=self._peer.sending) - now
                 if self._peer.outbox:  # replies wait for the link's back-off only
                     pause = min(pause, max(0.0, self._peer.schedule.next_attempt - now))
-                with contextlib.suppress(TimeoutError):  # not wait_for: on Python 3.11 it can swallow a cancellation
+                with contextlib.suppress(
+                    TimeoutError
+                ):  # not wait_for: on Python 3.11 it can swallow a cancellation
                     async with asyncio.timeout(max(pause, 0.001)):
                         await self._peer.wake.wait()
 
@@ -83,20 +86,24 @@ class Relay:
         async with self._peer.lock:
             step = await self._database.read(
                 lambda c: register.ask(
-                    self._peer.conversation, ledger.PartnerLedger(c, self._peer.address, self._stamp()), nonce()
+                    self._peer.conversation,
+                    PartnerLedger(c, self._peer.address, self._stamp()),
+                    nonce(),
                 )
             )
             self._peer.conversation = step.conversation
             self._peer.schedule.asking(now, afresh=True)
         for request in step.say:
             assert isinstance(request, StatusRequest)
-            self._settle(await self._peer.link.send(frames.encode_request(request, self._me, self._peer.address)), [])
+            self._settle(
+                await self._peer.link.send(frames.encode_request(request, self._me, self._peer.address)), []
+            )
 
     async def _send(self, ids: list[str]) -> None:
         fresh = self._peer.fresh
         missing = [document_id for document_id in ids if document_id not in fresh]
         try:
-            read = await self._database.read(lambda c: ledger.raws(c, missing)) if missing else {}
+            read = await self._database.read(lambda c: documents.raws(c, missing)) if missing else {}
         except BaseException:
             self._peer.schedule.failed(ids, time.monotonic(), reachable=True, maybe=False, problem="database")
             raise
@@ -130,8 +137,10 @@ class Relay:
             self._deliver(self._peer.address, sent.replies)
 
     async def _refill(self) -> None:
-        ids = await self._database.read(lambda c: ledger.waiting(c, self._peer.address, REFILL))
-        self._peer.schedule.add(ids)
+        # Under the lock: a receipt taken in between would leave here what the schedule has just been told to drop.
+        async with self._peer.lock:
+            ids = await self._database.read(lambda c: documents.waiting(c, self._peer.address, REFILL))
+            self._peer.schedule.add(ids)
         self._peer.unread = len(ids) == REFILL
 
 

@@ -7,6 +7,7 @@ environment and the image's health check are all tried as committed; images, net
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -77,22 +78,23 @@ class Deployed(Broker):
                     (self.directory / inside).write_text(text)
 
     def _answers(self) -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.partners_port)) == 0
+        # Ours, and not a stranger's who has taken the port since it was chosen.
+        return self.partners_port in self.listens_beyond_loopback()
 
     def listens_beyond_loopback(self) -> set[int]:
         """The ports on which others than this machine could reach the broker, or a process it has started."""
-        beam = psutil.Process(self.pid)
-        everybody = [
-            *(child.pid for child in self._premises._children),
-            *(c.pid for c in beam.children(recursive=True)),
-        ]
-        return {
-            connection.laddr.port
-            for pid in everybody
-            for connection in psutil.Process(pid).net_connections("tcp")
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.ip not in {"127.0.0.1", "::1"}
-        }
+        pids = [child.pid for child in self._premises._children]
+        pids += [child.pid for child in psutil.Process(self.pid).children(recursive=True)]
+        found = set()
+        for pid in pids:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found |= {
+                    connection.laddr.port
+                    for connection in psutil.Process(pid).net_connections("tcp")
+                    if connection.status == psutil.CONN_LISTEN
+                    and connection.laddr.ip not in {"127.0.0.1", "::1"}
+                }
+        return found
 
     def healthy(self, service: str) -> bool:
         """What the service's health check says."""

@@ -49,7 +49,9 @@ async def rows(node: Node, direction: str | None = None) -> list[Any]:
 
 
 async def states(node: Node) -> dict[str, str]:
-    found = await node.database.read(lambda c: c.execute(select(t.certificate.c.key, t.certificate.c.state)).all())
+    found = await node.database.read(
+        lambda c: c.execute(select(t.certificate.c.key, t.certificate.c.state)).all()
+    )
     return {row.key: row.state for row in found}
 
 
@@ -87,12 +89,16 @@ async def test_many_at_once_are_each_received_once_and_both_sides_agree(pair: li
     async with stage(*pair) as play:
         bw, ae = play.sites["BW"].running, play.sites["AE"].running
         shipments = trade()
-        ids = await asyncio.gather(*(submit(bw, shipments.notification(n), f"key-{n}") for n in range(1, 151)))
+        ids = await asyncio.gather(
+            *(submit(bw, shipments.notification(n), f"key-{n}") for n in range(1, 151))
+        )
         assert await bw.received(ids, 30)
         assert sorted(row.id for row in await rows(ae)) == sorted(ids)
         held = await ae.database.read(lambda c: c.execute(select(t.partner)).one())
         known = await bw.database.read(lambda c: c.execute(select(t.partner)).one())
-        assert (held.held_size, held.held_head) == (known.known_size, known.known_head) == (150, held.held_head)
+        assert (
+            (held.held_size, held.held_head) == (known.known_size, known.known_head) == (150, held.held_head)
+        )
         commits = bw.database.commits
         assert commits < 150 + 60, f"{commits} commits: submissions did not share transactions"
 
@@ -117,7 +123,9 @@ async def test_a_lossy_doubling_wire_neither_loses_nor_doubles(files: list[tuple
         assert await incidents(bw) == [] == await incidents(ae)
 
 
-async def test_the_same_key_and_body_is_one_document_and_another_body_is_refused(pair: list[tuple[str, str]]) -> None:
+async def test_the_same_key_and_body_is_one_document_and_another_body_is_refused(
+    pair: list[tuple[str, str]],
+) -> None:
     async with stage(*pair) as play:
         bw = play.sites["BW"].running
         draft = trade().notification(1)
@@ -172,7 +180,9 @@ async def test_an_unknown_number_is_answered_by_a_signed_rejection(pair: list[tu
         assert "rule-I01" in await incidents(bw)
 
 
-async def test_a_restored_importer_is_sent_what_it_has_forgotten(files: list[tuple[str, str]], tmp_path: Path) -> None:
+async def test_a_restored_importer_is_sent_what_it_has_forgotten(
+    files: list[tuple[str, str]], tmp_path: Path
+) -> None:
     async with stage(*files) as play:
         bw, site = play.sites["BW"].running, play.sites["AE"]
         shipments = trade()
@@ -187,7 +197,9 @@ async def test_a_restored_importer_is_sent_what_it_has_forgotten(files: list[tup
         play.restore(site, tmp_path / "copy.db")
         ae = await play.start(site)
         bw.retry("AE")
-        await until(lambda: ae.counts["documents", "admitted"] == 4 and ae.counts["documents", "taken-back"] == 1, 30)
+        await until(
+            lambda: ae.counts["documents", "admitted"] == 4 and ae.counts["documents", "taken-back"] == 1, 30
+        )
         await until(lambda: len(bw.peers["AE"].schedule) == 0, 30)
         assert {row.id for row in await rows(ae)} == {*ids, *later, own}
         assert sorted((await states(ae)).values()) == sorted((await states(bw)).values())
@@ -204,11 +216,15 @@ async def test_a_restored_exporter_takes_its_documents_back_and_withholds_a_reus
         assert await site.running.received([first], 10)
         await play.stop(site)
         play.restore(site, tmp_path / "copy.db")
-        play.sites["AE"].plan = lambda _n, _frame: LOST  # no answer yet: the node cannot know what it has forgotten
+        play.sites["AE"].plan = lambda _n, _frame: (
+            LOST
+        )  # no answer yet: the node cannot know what it has forgotten
         bw = await play.start(site)
         again = await submit(bw, trade(seed=2).notification(1))  # the same number for another shipment
         await asyncio.sleep(0.3)
-        assert [row.id for row in await rows(ae, "in")] == [first], "it was sent before the first status exchange"
+        assert [row.id for row in await rows(ae, "in")] == [first], (
+            "it was sent before the first status exchange"
+        )
         play.sites["AE"].plan = lambda _n, _frame: FAIR
         bw.retry("AE")
         await until(lambda: bw.counts["documents", "taken-back"] == 1, 30)
@@ -226,7 +242,9 @@ async def test_a_poisonous_document_spoils_only_itself(files: list[tuple[str, st
         assert await bw.received([sent], 10)
         good = (await rows(bw, "out"))[0].raw
         bad = good[:-20] + b"AAAA" + good[-16:]
-        replies = await ae.receive("BW", [frames.encode_documents([bad, good], "BW", "AE"), b"\xff\x00 garbage"])
+        replies = await ae.receive(
+            "BW", [frames.encode_documents([bad, good], "BW", "AE"), b"\xff\x00 garbage"]
+        )
         names = [frames.decode(reply).name for reply in replies]
         assert sorted(names) == ["receipt", "refusal", "refusal"]
         kept = await ae.database.read(lambda c: c.execute(select(t.quarantine.c.code)).scalars().all())
@@ -245,7 +263,9 @@ async def test_effects_that_fail_three_times_are_set_aside(
 
         def failing(key: str, filed: Any) -> Any:
             filed = list(filed)
-            if any(i.document.recipient == "AE" and i.document.data.certificate.key == poisoned for i in filed):
+            if any(
+                i.document.recipient == "AE" and i.document.data.certificate.key == poisoned for i in filed
+            ):
                 raise ZeroDivisionError
             return real(key, filed)
 
@@ -256,7 +276,11 @@ async def test_effects_that_fail_three_times_are_set_aside(
         raws = [row.raw for row in await rows(bw, "out")]
         await play.stop(play.sites["BW"])
         wiped = ae.database
-        await wiped.write(lambda c: [c.exec_driver_sql(f"DELETE FROM {name}") for name in ("document", "entry", "certificate")])
+        await wiped.write(
+            lambda c: [
+                c.exec_driver_sql(f"DELETE FROM {name}") for name in ("document", "entry", "certificate")
+            ]
+        )
         await wiped.write(lambda c: c.execute(t.partner.update().values(held_size=0, held_head="00" * 32)))
         monkeypatch.setattr(cases, "fold", failing)
         delivery = [frames.encode_documents(raws, "BW", "AE")]
@@ -283,7 +307,9 @@ async def test_frames_of_another_sender_are_refused(files: list[tuple[str, str]]
         ae = play.sites["AE"].running
         replies = await ae.receive("BW", [frames.Frame("documents", "ZA", "AE", (b"{}",)).encode()])
         assert [frames.decode(reply).name for reply in replies] == ["refusal"]
-        count = await ae.database.read(lambda c: c.execute(select(func.count()).select_from(t.quarantine)).scalar())
+        count = await ae.database.read(
+            lambda c: c.execute(select(func.count()).select_from(t.quarantine)).scalar()
+        )
         assert count == 1
         assert await rows(ae) == []
 
@@ -298,7 +324,10 @@ async def test_a_rejected_notification_may_be_sent_again_corrected(files: list[t
             "type": "rejection",
             "recipient": "BW",
             "subject": documents.certificate_key(draft["data"]["certificate"]["number_raw"]),
-            "data": {"refers_to": first, "reasons": [{"code": "P03", "severity": "reject", "text": "No approval."}]},
+            "data": {
+                "refers_to": first,
+                "reasons": [{"code": "P03", "severity": "reject", "text": "No approval."}],
+            },
         }
         assert await ae.received([await submit(ae, refusal)], 10)
         assert list((await states(bw)).values()) == ["rejected"] == list((await states(ae)).values())

@@ -6,10 +6,12 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, insert, inspect, text
 from sqlalchemy.exc import DBAPIError
 
@@ -23,7 +25,7 @@ def test_migrations_end_at_the_tables(database_url: str) -> None:
     assert migrations.revision(database_url) is None
     assert migrate(database_url)
     assert not migrate(database_url)
-    assert migrations.revision(database_url) == migrations.head()
+    assert migrations.revision(database_url) == migrations.HEAD
     engine = connect(database_url, writer=True)
     with engine.begin() as connection:
         context = MigrationContext.configure(
@@ -95,3 +97,8 @@ def test_signed_records_are_never_changed(database_url: str, statement: str) -> 
     with engine.begin() as connection:  # how far it has come is no part of what was signed
         connection.execute(text("UPDATE document SET received_at = 'x', withheld = 'x', answer = 'x'"))
     engine.dispose()
+
+
+def test_the_head_is_the_last_version() -> None:
+    scripts = ScriptDirectory(str(Path(migrations.__file__).parent))
+    assert scripts.get_current_head() == migrations.HEAD

@@ -78,7 +78,7 @@ def test_an_outage_ends_complete(directory: Path) -> None:
     assert "All 12 shipments are confirmed on both sides; nothing is lost, nothing doubled." in said
     assert "Repaired: 3 documents sent again, 3 taken back from the partner" in said
     assert "11 confirmed, 1 confirmed-with-discrepancy, 1 unknown-number" in said
-    assert "register-differs" in said
+    assert "Incident for the officers of BW: register-" in said  # shorter, or different: whoever asks first
     assert "FAULT" not in said
 
 
@@ -102,11 +102,10 @@ def test_a_broker_that_is_there_already_is_left_as_it_was(directory: Path) -> No
         assert (there.ctl("list_vhosts", "name"), there.ctl("list_users")) == before
 
 
-@pytest.mark.parametrize("transport", [pytest.param("own", marks=needs_broker), "direct"])
-def test_sigkill_leaves_nothing_behind(directory: Path, transport: str) -> None:
-    arguments = ["--shipments", "1", *(["--direct"] if transport == "direct" else [])]
+@needs_broker
+def test_sigkill_leaves_nothing_behind(directory: Path) -> None:
     demo = subprocess.Popen(
-        command(*arguments),
+        command("--shipments", "1"),
         env=environment(directory),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -254,10 +254,19 @@ async def test_a_full_disk_is_answered_by_507_and_recovers_by_itself(
         await pair.start()
         ids = await exchanged(pair, 2)
         await pair.agree(ids)
+        unanswered = await pair.notify(2)
+        ids += unanswered
+        await pair.agree(ids)
         with fill(small_disk):
-            drafts = pair.drafts(40)
-            stream = asyncio.gather(*(pair.exporter.submit(d, f"full-{n}") for n, d in enumerate(drafts)))
+            submissions = [pair.exporter.submit(d, f"full-{n}") for n, d in enumerate(pair.drafts(40))]
+            stream = asyncio.gather(*submissions)
             await until(lambda: pair.exporter.answers[507] > 5)
+            confirmations = await pair.confirm(unanswered)
+            await asyncio.sleep(1.0)
+            assert set(confirmations).isdisjoint(pair.exporter.books().ids), (
+                "not taken in, so not acknowledged"
+            )
+        ids += confirmations
         ids += await stream
         await pair.agree(ids)
         assert not {500, 503} & set(pair.exporter.answers)

@@ -73,7 +73,10 @@ def test_some_points_beside_the_curve_are_refused() -> None:
             )
         except UntrustedKeyError as error:
             codes.add(error.code)
-    assert codes == {"key-off-curve", "key-weak"}  # what lies on the curve by chance has mostly a part of small order
+    assert codes == {
+        "key-off-curve",
+        "key-weak",
+    }  # what lies on the curve by chance has mostly a part of small order
 
 
 def test_unknown_algorithm() -> None:

@@ -148,6 +148,19 @@ def test_what_an_answer_does_not_cover_is_sent_again_at_once_the_first_time() ->
     assert made.due(6.5) == [IDS[0]]
 
 
+def test_an_outage_says_nothing_against_a_document() -> None:
+    made = fresh(IDS[0])
+    now = 0.0
+    for _ in range(6):  # nobody there; then they are, and what was put into their queue is lost once
+        fail(made, now, reachable=False)
+        now = made.next_attempt
+    made.heard(now)
+    assert sent(made, now) == [IDS[0]]
+    made.asking(now + 1.0, afresh=True)
+    made.settled(now + 1.0)
+    assert made.due(now + 1.0) == [IDS[0]]
+
+
 def test_the_second_time_and_later_it_waits() -> None:
     made = fresh(IDS[0])
     now, waits = 0.0, []
@@ -223,6 +236,21 @@ def test_a_question_can_be_wanted_at_once() -> None:
     made = fresh()
     made.ask_now(7.0)
     assert made.ask_due(7.0)
+
+
+def test_who_is_asked_asks_back_unless_it_did_lately() -> None:
+    made = fresh()
+    made.asking(1.0, afresh=True)
+    made.questioned(1.5)  # crossing ours
+    made.settled(2.0)
+    made.questioned(2.9)  # caused by ours
+    assert not made.ask_due(3.0)
+    made.questioned(4.0)
+    assert made.ask_due(4.0)
+    made.asking(4.0, afresh=True)
+    made.settled(4.1)
+    made.questioned(4.2)  # two that ask each other fall silent
+    assert made.next_event(4.2, sending=True) == 4.1 + schedule.ASK_IDLE
 
 
 def test_questions_wait_for_back_off_as_well() -> None:

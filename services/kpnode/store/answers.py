@@ -13,7 +13,7 @@ from kpmsg import documents, jws
 from kpmsg.case import Filed, objections
 from kpmsg.documents import Document
 from kpnode.store import tables as t
-from kpnode.store.cases import filed
+from kpnode.store.cases import UNCERTAIN, filed
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Owed:
     @property
     def certain(self) -> bool:
         """Whether the reasons rest on the document alone, and not on what we believe never to have issued (I01)."""
-        return all(reason["code"] != "I01" for reason in self.reasons)
+        return all(reason["code"] != UNCERTAIN for reason in self.reasons)
 
 
 def owed(connection: Connection) -> list[Owed]:
@@ -39,7 +39,8 @@ def owed(connection: Connection) -> list[Owed]:
         .limit(256)
     )
     return [
-        Owed(row.id, documents.parse(jws.peek(row.raw).unverified_payload), json.loads(row.answer)) for row in rows
+        Owed(row.id, documents.parse(jws.peek(row.raw).unverified_payload), json.loads(row.answer))
+        for row in rows
     ]
 
 
@@ -48,6 +49,23 @@ def still_true(connection: Connection, answer: Owed) -> bool:
     key = answer.document.subject or ""
     problems = objections(Filed(answer.id, answer.document), filed(connection, [key])[key])
     return any(problem.severity == "reject" for problem in problems)
+
+
+def said(connection: Connection, document_id: str, at: str) -> None:
+    """Our answer is being committed in this transaction: nothing is owed any more, and what was uncertain is an alarm now."""
+    row = connection.execute(select(t.document).where(t.document.c.id == document_id)).one()
+    for reason in json.loads(row.answer or "[]"):
+        if reason["code"] == UNCERTAIN:
+            alarm = {
+                "at": at,
+                "kind": f"rule-{UNCERTAIN}",
+                "partner": row.partner,
+                "document_id": document_id,
+                "certificate": row.subject,
+                "text": reason["text"],
+            }
+            connection.execute(insert(t.incident), [alarm])
+    settle(connection, document_id)
 
 
 def settle(connection: Connection, document_id: str) -> None:

@@ -18,6 +18,7 @@ from kpmsg.case import Case, Filed, fold, objections, released_by
 from kpmsg.verification import Verified
 from kpnode.store import tables as t
 
+UNCERTAIN: Final = "I01"  # the rule whose breach rests on all that we have ever issued, not on one document
 _INSERT: Final = insert(t.certificate)
 _UPDATE: Final = (
     update(t.certificate)
@@ -37,7 +38,9 @@ _FILED: Final = (
     .where(t.document.c.subject.in_(bindparam("keys", expanding=True)), t.document.c.withheld.is_(None))
     .order_by(t.document.c.seq)
 )
-_ANSWER: Final = update(t.document).where(t.document.c.id == bindparam("of")).values(answer=bindparam("reasons"))
+_ANSWER: Final = (
+    update(t.document).where(t.document.c.id == bindparam("of")).values(answer=bindparam("reasons"))
+)
 
 
 @lru_cache(maxsize=256)
@@ -90,10 +93,16 @@ def record_cases(connection: Connection, items: Iterable[Verified], at: str, *, 
             problems = objections(Filed(item.id, item.document), filings)
             if not problems:
                 continue
-            reasons = [{"code": p.code, "severity": p.severity, "pointer": p.pointer, "text": p.text} for p in problems]
+            reasons = [
+                {"code": p.code, "severity": p.severity, "pointer": p.pointer, "text": p.text}
+                for p in problems
+            ]
             if any(p.severity == "reject" for p in problems):
                 answers.append({"of": item.id, "reasons": json.dumps(reasons)})
-            incidents.extend(_incident(item, p.code, p.text, key, at) for p in problems)
+            # "Never issued" is no alarm yet: it is one when it is said (kpnode.answering), by a node that is sure of it.
+            incidents.extend(
+                _incident(item, p.code, p.text, key, at) for p in problems if p.code != UNCERTAIN
+            )
     if fresh:
         connection.execute(_INSERT, fresh)
     if changed:
@@ -130,11 +139,16 @@ def lock(connection: Connection, item: Verified, partner: str, at: str) -> None:
     if key and not changed.rowcount:
         row = {"key": key, "number": key, "issuer": key[:2], "partner": partner, "state": "undetermined"}
         connection.execute(_INSERT, [row | {"case": "{}", "locked": why, "first_at": at, "changed_at": at}])
-    connection.execute(insert(t.incident), [_incident(item, "set-aside", why, key, at) | {"kind": "set-aside"}])
+    connection.execute(
+        insert(t.incident), [_incident(item, "set-aside", why, key, at) | {"kind": "set-aside"}]
+    )
 
 
 def _columns(case: Case, item: Verified, at: str, *, from_partner: bool) -> dict[str, Any]:
-    return {"partner": item.document.source if from_partner else item.document.recipient, **_case_columns(case, at)}
+    return {
+        "partner": item.document.source if from_partner else item.document.recipient,
+        **_case_columns(case, at),
+    }
 
 
 def _case_columns(case: Case, at: str) -> dict[str, Any]:

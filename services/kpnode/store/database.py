@@ -34,7 +34,9 @@ T = TypeVar("T")
 Handler = Callable[[Connection, list[Any]], Sequence[Any]]
 
 SHARE: Final = 512  # at most this many writes share a transaction
-GATHER_EACH: Final = 0.0003  # seconds to wait for company, for each write that the last transaction was shared by
+GATHER_EACH: Final = (
+    0.0003  # seconds to wait for company, for each write that the last transaction was shared by
+)
 GATHER_MOST: Final = 0.004
 _ADVISORY_LOCK: Final = 0x6B706E6F6465  # "kpnode"
 
@@ -73,7 +75,12 @@ def _is_outage(error: BaseException) -> bool:
     original = getattr(error, "orig", None)
     if isinstance(original, sqlite3.OperationalError):
         return True
-    return type(original).__name__ in {"OperationalError", "AdminShutdown", "CannotConnectNow", "InterfaceError"}
+    return type(original).__name__ in {
+        "OperationalError",
+        "AdminShutdown",
+        "CannotConnectNow",
+        "InterfaceError",
+    }
 
 
 def connect(url: str, *, writer: bool) -> Engine:
@@ -162,7 +169,9 @@ class Database:
         path = make_url(self.url).database
         if not path or path == ":memory:":
             raise StoreError("a node needs a database file")
-        self._lock_file = os.open(Path(path).with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._lock_file = os.open(
+            Path(path).with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+        )
         try:
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -194,12 +203,16 @@ class Database:
     def _assert_postgresql(self, connection: Connection) -> None:
         try:
             with connection.begin():
-                owned = connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": _ADVISORY_LOCK}).scalar()
+                owned = connection.execute(
+                    text("SELECT pg_try_advisory_lock(:key)"), {"key": _ADVISORY_LOCK}
+                ).scalar()
                 if not owned:
                     raise StoreOwnedError("another process is using this PostgreSQL database")
                 for setting in ("fsync", "full_page_writes", "synchronous_commit"):
                     if connection.exec_driver_sql(f"SHOW {setting}").scalar() == "off":
-                        raise StoreError(f"PostgreSQL runs with {setting} = off; a receipt would be a promise it cannot keep")
+                        raise StoreError(
+                            f"PostgreSQL runs with {setting} = off; a receipt would be a promise it cannot keep"
+                        )
         except SQLAlchemyError as error:
             raise StoreUnavailableError(f"cannot use the database: {_reason(error)}") from error
 

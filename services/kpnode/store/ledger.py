@@ -18,6 +18,7 @@ from kpmsg.register import NOTHING, Admit, Believe, Change, Entry, Head, Report,
 from kpmsg.verification import Verified
 from kpnode.store import tables as t
 from kpnode.store.cases import lock, record_cases, refold, release_claims
+from kpnode.store.documents import Item, insert_documents, record_claims, record_events, slices
 
 # Built once: constructing a statement costs more than running it.
 _PARTNER: Final = select(
@@ -46,26 +47,11 @@ _HEAD_AT: Final = select(t.entry.c.head).where(
 )
 _RECEIPT: Final = insert(t.receipt)
 _ENTRY: Final = insert(t.entry)
-_DOCUMENT: Final = insert(t.document)
-_EVENT: Final = insert(t.event)
 _RECEIVED: Final = (
     update(t.document)
     .where(t.document.c.id == bindparam("of"), t.document.c.direction == "out")
     .values(received_at=bindparam("at"), refused=None, withheld=None)
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """A verified document as the register core sees it."""
-
-    verified: Verified
-    claim: str | None
-    late: bool = False  # its key was in use when it was written, and is not any more
-
-    @property
-    def id(self) -> str:
-        return self.verified.id
 
 
 @dataclass(slots=True)
@@ -184,7 +170,9 @@ class PartnerLedger:
 
     def _admit(self, change: Admit) -> None:
         items = [item.verified for item in change.items if isinstance(item, Item)]
-        insert_documents(self._connection, items, "in", self._partner, self._at, received_at=self._at, author=None)
+        insert_documents(
+            self._connection, items, "in", self._partner, self._at, received_at=self._at, author=None
+        )
         self._append("held", change.entries)
         self._held = Head(change.entries[-1].position, change.entries[-1].head)
         self._save("held", self._held)
@@ -208,7 +196,9 @@ class PartnerLedger:
         self._known = Head(change.entries[-1].position, change.entries[-1].head)
         self._save("known", self._known)
         self._connection.execute(_RECEIVED, [{"of": document_id, "at": self._at} for document_id in ids])
-        if said := self._withheld.intersection(ids):  # a copy had left before it was withheld, and counts after all
+        if said := self._withheld.intersection(
+            ids
+        ):  # a copy had left before it was withheld, and counts after all
             keys = select(t.document.c.subject).where(t.document.c.id.in_(said))
             refold(self._connection, list(self._connection.execute(keys).scalars()), self._at)
         if statement is not None:
@@ -245,15 +235,19 @@ class PartnerLedger:
         self._connection.execute(delete(t.entry).where(*beyond))
         self._known = Head(change.size, head or NOTHING)
         self._save("known", self._known)
-        for some in _slices(ids):
-            self._connection.execute(update(t.document).where(t.document.c.id.in_(some)).values(received_at=None))
+        for some in slices(ids):
+            self._connection.execute(
+                update(t.document).where(t.document.c.id.in_(some)).values(received_at=None)
+            )
         self._events("released", [(document_id, None) for document_id in ids])
         self.effects.released.extend(ids)
 
     def _take_back(self, change: TakeBack) -> None:
         items = [item for item in change.items if isinstance(item, Item)]
         verified = [item.verified for item in items]
-        insert_documents(self._connection, verified, "out", self._partner, self._at, received_at=None, author="returned")
+        insert_documents(
+            self._connection, verified, "out", self._partner, self._at, received_at=None, author="returned"
+        )
         record_claims(self._connection, items)
         record_cases(self._connection, verified, self._at, from_partner=False)
         self._events("taken-back", [(item.id, item.document.subject) for item in verified])
@@ -307,88 +301,3 @@ class PartnerLedger:
 
     def _events(self, kind: str, documents: Sequence[tuple[str | None, str | None]]) -> None:
         record_events(self._connection, kind, self._at, self._partner, documents)
-
-
-def record_events(
-    connection: Connection, kind: str, at: str, partner: str, documents: Sequence[tuple[str | None, str | None]]
-) -> None:
-    """Append to the feed: one event for each document id and certificate key."""
-    if documents:
-        connection.execute(
-            _EVENT,
-            [
-                {"at": at, "kind": kind, "partner": partner, "document_id": document_id, "certificate": certificate}
-                for document_id, certificate in documents
-            ],
-        )
-
-
-def record_claims(connection: Connection, items: Iterable[Item]) -> None:
-    """Enter what each document claims; a claim that another document of ours has (and was reported) stays there."""
-    rows = [{"claim": item.claim, "document_id": item.id} for item in items if item.claim is not None]
-    taken: set[str] = set()
-    for some in _slices([str(row["claim"]) for row in rows]):
-        taken |= set(connection.execute(select(t.claim.c.claim).where(t.claim.c.claim.in_(some))).scalars())
-    fresh = {row["claim"]: row for row in rows if row["claim"] not in taken}
-    if fresh:
-        connection.execute(insert(t.claim), list(fresh.values()))
-
-
-def insert_documents(
-    connection: Connection,
-    items: Sequence[Verified],
-    direction: str,
-    partner: str,
-    at: str,
-    *,
-    received_at: str | None,
-    author: str | None,
-) -> None:
-    connection.execute(
-        _DOCUMENT,
-        [
-            {
-                "id": item.id,
-                "direction": direction,
-                "partner": partner,
-                "type": item.document.type,
-                "subject": item.document.subject or "",
-                "created_at": at,
-                "received_at": received_at,
-                "author": author,
-                "raw": item.raw,
-            }
-            for item in items
-        ],
-    )
-
-
-def waiting(connection: Connection, partner: str, limit: int) -> list[str]:
-    """Ids of our documents that the partner's register does not hold, in order of creation (R2)."""
-    query = (
-        select(t.document.c.id)
-        .where(
-            t.document.c.direction == "out",
-            t.document.c.received_at.is_(None),
-            t.document.c.withheld.is_(None),
-            t.document.c.partner == partner,
-        )
-        .order_by(t.document.c.seq)
-        .limit(limit)
-    )
-    return list(connection.execute(query).scalars())
-
-
-def raws(connection: Connection, ids: Sequence[str]) -> dict[str, bytes]:
-    """The signed bytes of documents, by id."""
-    found: dict[str, bytes] = {}
-    for some in _slices(ids):
-        rows = connection.execute(select(t.document.c.id, t.document.c.raw).where(t.document.c.id.in_(some)))
-        found.update((row.id, row.raw) for row in rows)
-    return found
-
-
-def _slices(ids: Sequence[str], size: int = 500) -> Iterable[list[str]]:
-    return (list(ids[start : start + size]) for start in range(0, len(ids), size))
-
-

@@ -41,7 +41,9 @@ def claim_for(connection: Connection, address: str, at: str) -> None:
 
 def partners(connection: Connection) -> list[PartnerRow]:
     """All partners that have not been removed, by address."""
-    rows = connection.execute(select(t.partner).where(t.partner.c.removed_at.is_(None)).order_by(t.partner.c.address))
+    rows = connection.execute(
+        select(t.partner).where(t.partner.c.removed_at.is_(None)).order_by(t.partner.c.address)
+    )
     return [_partner(row) for row in rows]
 
 
@@ -98,7 +100,9 @@ def save_record(connection: Connection, record: VerifiedRecord, at: str) -> None
 def records(connection: Connection) -> dict[str, list[VerifiedRecord]]:
     """Every key record version there is, by address, newest last. Each is verified again as it is read."""
     found: dict[str, list[VerifiedRecord]] = {}
-    rows = connection.execute(select(t.key_record.c.raw).order_by(t.key_record.c.address, t.key_record.c.version))
+    rows = connection.execute(
+        select(t.key_record.c.raw).order_by(t.key_record.c.address, t.key_record.c.version)
+    )
     for raw in rows.scalars():
         verified = open_record(raw)
         found.setdefault(verified.record.address, []).append(verified)

@@ -8,13 +8,18 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from kpnode.store import tables as t
-from kpnode.store.ledger import record_events
+from kpnode.store.documents import record_events
 
 QUARANTINED = 64 * 1024  # bytes kept of each refused line or frame
 
 
 def quarantine(
-    connection: Connection, partner: str, at: str, refused: Sequence[tuple[bytes, str, str]], *, most: int = 1000
+    connection: Connection,
+    partner: str,
+    at: str,
+    refused: Sequence[tuple[bytes, str, str]],
+    *,
+    most: int = 1000,
 ) -> None:
     """Keep bytes that failed verification (bytes, code, text), at most 64 KiB of each and `most` for a partner (R9)."""
     connection.execute(
@@ -35,7 +40,9 @@ def quarantine(
     kept = select(t.quarantine.c.seq).where(t.quarantine.c.partner == partner)
     oldest = connection.execute(kept.order_by(t.quarantine.c.seq.desc()).offset(most).limit(1)).scalar()
     if oldest is not None:
-        connection.execute(delete(t.quarantine).where(t.quarantine.c.partner == partner, t.quarantine.c.seq <= oldest))
+        connection.execute(
+            delete(t.quarantine).where(t.quarantine.c.partner == partner, t.quarantine.c.seq <= oldest)
+        )
 
 
 def refuse(connection: Connection, partner: str, document_id: str, text: str, at: str) -> bool:

@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select
 
+from kpnode.store import answers
 from kpnode.store import tables as t
 from kpnode.store.cases import record_cases
-from kpnode.store.ledger import Item, insert_documents, record_events
+from kpnode.store.documents import Item, insert_documents, record_events
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,9 @@ class Submission:
     digest: str
     items: tuple[Item, ...]
     at: str
-    answers: str | None = None  # the id of the document that this is the answer to, which is no longer owed then
+    answers: str | None = (
+        None  # the id of the document that this is the answer to, which is no longer owed then
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,10 @@ def submit(connection: Connection, submissions: list[Submission]) -> Sequence[Co
             tuple(item.id for item in submission.items), replayed=False, items=submission.items
         )
         if submission.key is not None:
-            replays[submission.caller, submission.key] = (submission.digest, Committed(committed.ids, replayed=True))
+            replays[submission.caller, submission.key] = (
+                submission.digest,
+                Committed(committed.ids, replayed=True),
+            )
         accepted.append(submission)
         outcomes.append(committed)
     _record(connection, accepted)
@@ -131,7 +137,9 @@ def _obstacle(submission: Submission, claims: dict[str, str], partners: set[str]
     return None
 
 
-def _replays(connection: Connection, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], tuple[str, Committed]]:
+def _replays(
+    connection: Connection, keys: Sequence[tuple[str, str]]
+) -> dict[tuple[str, str], tuple[str, Committed]]:
     by_caller: dict[str, list[str]] = {}
     for caller, key in keys:
         by_caller.setdefault(caller, []).append(key)
@@ -181,5 +189,4 @@ def _record(connection: Connection, submissions: Sequence[Submission]) -> None:
         connection.execute(_INSERT_KEY, keys)
     for submission in submissions:
         if submission.answers is not None:
-            done = update(t.document).where(t.document.c.id == submission.answers)
-            connection.execute(done.values(answer=None))
+            answers.said(connection, submission.answers, submission.at)

@@ -1,0 +1,123 @@
+"""The rows of documents, events and claims: what the ledger and our own submissions have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Connection, insert, select
+
+from kpmsg.verification import Verified
+from kpnode.store import tables as t
+
+_DOCUMENT: Final = insert(t.document)
+_EVENT: Final = insert(t.event)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A verified document as the register core sees it."""
+
+    verified: Verified
+    claim: str | None
+    late: bool = False  # its key was in use when it was written, and is not any more
+
+    @property
+    def id(self) -> str:
+        return self.verified.id
+
+
+def record_events(
+    connection: Connection,
+    kind: str,
+    at: str,
+    partner: str,
+    documents: Sequence[tuple[str | None, str | None]],
+) -> None:
+    """Append to the feed: one event for each document id and certificate key."""
+    if documents:
+        connection.execute(
+            _EVENT,
+            [
+                {
+                    "at": at,
+                    "kind": kind,
+                    "partner": partner,
+                    "document_id": document_id,
+                    "certificate": certificate,
+                }
+                for document_id, certificate in documents
+            ],
+        )
+
+
+def record_claims(connection: Connection, items: Iterable[Item]) -> None:
+    """Enter what each document claims; a claim that another document of ours has (and was reported) stays there."""
+    rows = [{"claim": item.claim, "document_id": item.id} for item in items if item.claim is not None]
+    taken: set[str] = set()
+    for some in slices([str(row["claim"]) for row in rows]):
+        taken |= set(connection.execute(select(t.claim.c.claim).where(t.claim.c.claim.in_(some))).scalars())
+    fresh = {row["claim"]: row for row in rows if row["claim"] not in taken}
+    if fresh:
+        connection.execute(insert(t.claim), list(fresh.values()))
+
+
+def insert_documents(
+    connection: Connection,
+    items: Sequence[Verified],
+    direction: str,
+    partner: str,
+    at: str,
+    *,
+    received_at: str | None,
+    author: str | None,
+) -> None:
+    """File verified documents, ours (`out`) or a partner's (`in`)."""
+    connection.execute(
+        _DOCUMENT,
+        [
+            {
+                "id": item.id,
+                "direction": direction,
+                "partner": partner,
+                "type": item.document.type,
+                "subject": item.document.subject or "",
+                "created_at": at,
+                "received_at": received_at,
+                "author": author,
+                "raw": item.raw,
+            }
+            for item in items
+        ],
+    )
+
+
+def waiting(connection: Connection, partner: str, limit: int) -> list[str]:
+    """Ids of our documents that the partner's register does not hold, in order of creation (R2)."""
+    query = (
+        select(t.document.c.id)
+        .where(
+            t.document.c.direction == "out",
+            t.document.c.received_at.is_(None),
+            t.document.c.withheld.is_(None),
+            t.document.c.partner == partner,
+        )
+        .order_by(t.document.c.seq)
+        .limit(limit)
+    )
+    return list(connection.execute(query).scalars())
+
+
+def raws(connection: Connection, ids: Sequence[str]) -> dict[str, bytes]:
+    """The signed bytes of documents, by id."""
+    found: dict[str, bytes] = {}
+    for some in slices(ids):
+        rows = connection.execute(select(t.document.c.id, t.document.c.raw).where(t.document.c.id.in_(some)))
+        found.update((row.id, row.raw) for row in rows)
+    return found
+
+
+def slices(ids: Sequence[str], size: int = 500) -> Iterable[list[str]]:
+    """In portions that fit into one statement."""
+    return (list(ids[start : start + size]) for start in range(0, len(ids), size))
