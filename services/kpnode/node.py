@@ -55,6 +55,7 @@ class Node:
         self.identity = identity
         self.database = database
         self.clock = clock
+        self.started_at = clock()
         self.counts: Counter[tuple[str, ...]] = Counter()
         self.peers: dict[str, Peer] = {}
         self._connect = connect

@@ -100,21 +100,24 @@ class Relay:
             )
 
     async def _send(self, ids: list[str]) -> None:
+        try:
+            await self._send_frames(ids)
+        except BaseException:
+            # Whatever it was, these must not stay marked as on their way for ever: what was not settled may have arrived.
+            now = time.monotonic()
+            self._peer.schedule.failed(ids, now, reachable=True, maybe=True, problem="interrupted here")
+            raise
+
+    async def _send_frames(self, ids: list[str]) -> None:
         fresh = self._peer.fresh
         missing = [document_id for document_id in ids if document_id not in fresh]
-        try:
-            read = await self._database.read(lambda c: documents.raws(c, missing)) if missing else {}
-        except BaseException:
-            self._peer.schedule.failed(ids, time.monotonic(), reachable=True, maybe=False, problem="database")
-            raise
+        read = await self._database.read(lambda c: documents.raws(c, missing)) if missing else {}
         found = [(i, raw) for i in ids if (raw := fresh.pop(i, None) or read.get(i)) is not None]
-        gone = set(ids) - {document_id for document_id, _ in found}
-        self._peer.schedule.remove(gone)
+        self._peer.schedule.remove(set(ids) - {document_id for document_id, _ in found})
         crash.point("A4")
         for part in _parts(found):
-            sent = await self._peer.link.send(
-                frames.encode_documents([raw for _, raw in part], self._me, self._peer.address)
-            )
+            frame = frames.encode_documents([raw for _, raw in part], self._me, self._peer.address)
+            sent = await self._peer.link.send(frame)
             crash.point("A6")
             self._settle(sent, [document_id for document_id, _ in part])
 

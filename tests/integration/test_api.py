@@ -498,3 +498,10 @@ async def test_the_examples_in_the_document_can_be_sent(desk: Office, client: ht
             )
             answer = await post(client if ours else theirs, example["value"], name)
             assert answer.status_code == 201, (name, answer.text)
+
+
+async def test_a_feed_that_is_shorter_than_its_reader_says_so(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/v1/events?after=1000000")
+    assert (answer.status_code, answer.json()["code"]) == (409, "feed-shorter")
+    onward = await client.get(f"/v1/events?after={answer.json()['last']}")
+    assert onward.json()["events"] == []

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from kpmsg.register import Head
 from kpnode.control import operate
@@ -186,6 +186,25 @@ class Authority:
     def database(self) -> str:
         return self.settings.database_url
 
+    def glance(self) -> tuple[int, int, Head, Head]:
+        """How many documents there are, how many of ours wait for a receipt, and the heads of both registers."""
+        waits = (
+            t.document.c.direction == "out",
+            t.document.c.received_at.is_(None),
+            t.document.c.withheld.is_(None),
+        )
+        total = select(func.count()).select_from(t.document)
+        engine = connect(self.database, writer=False)
+        try:
+            with engine.connect() as connection, connection.begin():
+                row = connection.execute(select(t.partner)).one()
+                there, waiting = (
+                    connection.execute(query).scalar_one() for query in (total, total.where(*waits))
+                )
+        finally:
+            engine.dispose()
+        return there, waiting, Head(row.held_size, row.held_head), Head(row.known_size, row.known_head)
+
     def books(self) -> Books:
         engine = connect(self.database, writer=False)
         try:
@@ -239,4 +258,4 @@ async def until(holds: Callable[[], bool | Awaitable[bool]], seconds: float = 60
         if answer if isinstance(answer, bool) else await answer:
             return
         assert time.monotonic() < deadline, f"still not so after {seconds} s"
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.1)

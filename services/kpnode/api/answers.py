@@ -33,6 +33,7 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
     "body-slow": (408, "The body did not arrive in time"),
     "content-type": (415, "This content is not read here"),
     "document-invalid": (422, "A document breaks a rule"),
+    "feed-shorter": (409, "The feed does not go so far"),
     "header-invalid": (400, "A header is missing or cannot be read"),
     "idempotency-key-reused": (409, "The Idempotency-Key was used for another request"),
     "incident-closed": (409, "The incident is closed already"),

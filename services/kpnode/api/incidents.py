@@ -106,12 +106,22 @@ def mount(app: FastAPI, node: Node, streams: Streams) -> None:
 
     @app.get("/v1/events", **operation(openapi.READ_EVENTS, needs(Scope.READ_DOCUMENTS)))
     async def read_events(request: Request, query: Annotated[After, Query()]) -> Response:
-        if STREAM in request.headers.get("accept", ""):
-            return _stream(_resumed(request, query.after))
-        rows = await node.database.read(lambda c: views.events(c, query.after, query.limit))
+        live = STREAM in request.headers.get("accept", "")
+        after = _resumed(request, query.after) if live else query.after
+        last = await node.database.read(views.last_event) if after else 0
+        if after > last:
+            # Silence would look like "nothing new" until the numbers are used a second time.
+            detail = (
+                f"The feed ends at {last}: the database was restored to an earlier copy. Read from the lists what you may have "
+                f"missed, then go on after {last}."
+            )
+            raise Refused("feed-shorter", detail, last=last)
+        if live:
+            return _stream(after)
+        rows = await node.database.read(lambda c: views.events(c, after, query.limit))
         body = {
             "events": [resources.event(row) for row in rows],
-            "next": rows[-1].seq if rows else query.after,
+            "next": rows[-1].seq if rows else after,
         }
         return Answer(strictjson.dumps(body), media_type=JSON)
 

@@ -314,9 +314,10 @@ READ_EVENTS: Final = Said(
     text=(
         "Poll with `after` = the `next` of the answer before. With `Accept: text/event-stream` the same comes as a live "
         "stream (server-sent events): the id of each is its number here, `Last-Event-ID` resumes, an empty comment every 15 "
-        "seconds shows that it is alive. Delivery of an event is a hint; fetch what it names."
+        "seconds shows that it is alive. Delivery of an event is a hint; fetch what it names. 409 `feed-shorter` after the "
+        "node's database was restored: the member `last` says where the feed ends now."
     ),
-    problems=("streams-exhausted",),
+    problems=("streams-exhausted", "feed-shorter"),
 )  # fmt: skip
 ROOT: Final = Said("root", "Operation", "What this is", {200: ("Where to go on.", JSON, {"type": "object"})})
 HEALTH: Final = Said(
