@@ -79,13 +79,23 @@ def parse(payload: bytes) -> Document:
     return document
 
 
-def compose(draft: Any, *, source: str, id: UUID | str, time: datetime) -> tuple[Document, bytes]:  # noqa: A002 - CloudEvents' name
+def compose(
+    draft: Any,
+    *,
+    source: str,
+    id: UUID | str,  # noqa: A002 - CloudEvents' name
+    time: datetime,
+    strictly_parsed: bool = False,
+) -> tuple[Document, bytes]:
     """Write a document: the draft's `type` (short name or whole), `recipient` and `data`, under our envelope.
 
     `subject` may be left out where the content determines it. `source` is the author's address, `id` a UUIDv7,
     `time` an aware datetime (kept to the millisecond). Returns the document as any reader will parse it, and its
     payload bytes, ready to sign. Raises `DraftError` with every problem if anything would be refused: unknown
     members, wrong forms, broken rules of severity "reject". Rules that only warn are left to `breaches`.
+
+    `strictly_parsed` says that the draft is what `kpmsg.strictjson.loads` returned. Then our own bytes need not be parsed
+    again to know how any reader will parse them.
     """
     if not isinstance(draft, dict):
         raise DraftError([Problem("document-type", "A draft must be an object in curly brackets.", "")])
@@ -96,12 +106,14 @@ def compose(draft: Any, *, source: str, id: UUID | str, time: datetime) -> tuple
         payload = strictjson.dumps(envelope)
     except (TypeError, ValueError, RecursionError):
         raise DraftError([Problem("document-type", "A draft may contain JSON values only.", "")]) from None
-    try:
-        written = strictjson.loads(payload)
-    except MalformedError as error:
-        # A number where a text is due is better told by the field than by the parser.
-        _, problems = _read(envelope, strict=True)
-        raise DraftError(problems or [Problem(error.code, error.text, error.pointer or "")]) from None
+    written: Any = envelope
+    if not strictly_parsed or len(payload) > strictjson.MAX_BYTES:
+        try:
+            written = strictjson.loads(payload)
+        except MalformedError as error:
+            # A number where a text is due is better told by the field than by the parser.
+            _, problems = _read(envelope, strict=True)
+            raise DraftError(problems or [Problem(error.code, error.text, error.pointer or "")]) from None
     document, problems = _read(written, strict=True)
     if document is not None:
         problems = breaches(document)

@@ -37,7 +37,9 @@ def rfc3339(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
-def compose(drafts: Sequence[Any], identity: Identity, now: datetime) -> list[Item]:
+def compose(
+    drafts: Sequence[Any], identity: Identity, now: datetime, *, strictly_parsed: bool = False
+) -> list[Item]:
     """Sign all drafts, or raise DraftError with everything that is wrong with any of them.
 
     Nothing is signed after the first fault. If there are several drafts, pointers begin with the draft's number.
@@ -46,7 +48,9 @@ def compose(drafts: Sequence[Any], identity: Identity, now: datetime) -> list[It
     items: list[Item] = []
     for index, draft in enumerate(drafts):
         try:
-            document, payload = documents.compose(draft, source=identity.address, id=uuid7(), time=now)
+            document, payload = documents.compose(
+                draft, source=identity.address, id=uuid7(), time=now, strictly_parsed=strictly_parsed
+            )
         except DraftError as error:
             at = f"/{index}" if len(drafts) > 1 else ""
             problems += [

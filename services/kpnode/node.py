@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -25,6 +26,7 @@ from kpmsg.frames import StatusRequest
 from kpmsg.keyrecord import KeyRecord
 from kpnode import answering, crash, inbox
 from kpnode.author import Identity, compose, rfc3339
+from kpnode.awaited import Awaited
 from kpnode.inbox import Opened, Outcome, Parties
 from kpnode.peer import Peer, nonce
 from kpnode.relay import Relay
@@ -62,7 +64,7 @@ class Node:
         self._records: dict[str, list[KeyRecord]] = {}
         self._relays: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._waiting: dict[str, list[asyncio.Future[None]]] = {}
+        self._awaited = Awaited()
         self._owed = asyncio.Event()
         self._changed = asyncio.Event()
 
@@ -138,25 +140,32 @@ class Node:
 
     # -- submit ----------------------------------------------------------------------------------------------------------
 
-    async def submit(self, drafts: Sequence[Any], *, caller: str, key: str | None, digest: str) -> Committed:
+    async def submit(
+        self,
+        drafts: Sequence[Any],
+        *,
+        caller: str,
+        key: str | None,
+        digest: str,
+        strictly_parsed: bool = False,
+    ) -> Committed:
         """Compose, sign and commit documents of ours, all of them or none. They leave when their recipients can be reached.
 
         Raises DraftError with a problem for everything that is wrong (pointers are into `drafts` if there are several),
-        SubmissionError if the request as a whole cannot be, KeyFileError if it cannot be signed, StoreError if nothing is known
-        to have been written.
+        SubmissionError if the request as a whole cannot be, KeyFileError if it cannot be signed, StoreError if nothing is
+        known to have been written. `strictly_parsed`: see `kpmsg.documents.compose`.
         """
         now = self.clock()
+        make = partial(compose, drafts, self.identity, now, strictly_parsed=strictly_parsed)
         if len(drafts) < OFF_LOOP and self.identity.signs_at_once:
-            items = compose(drafts, self.identity, now)
+            items = make()
         else:
             try:
                 async with asyncio.timeout(SIGN_SECONDS):
-                    items = await asyncio.to_thread(compose, drafts, self.identity, now)
-            except (
-                TimeoutError
-            ):  # what the key may still sign is thrown away: nothing of it was committed (A3)
+                    items = await asyncio.to_thread(make)
+            except TimeoutError:  # what is signed later is thrown away: nothing of it was committed (A3)
                 raise KeyFileError(
-                    "key-file-slow", f"the signing key did not answer in {SIGN_SECONDS:.0f} s"
+                    "key-file-slow", f"the signing key took over {SIGN_SECONDS:.0f} s"
                 ) from None
         crash.point("A3")
         submission = Submission(caller, key, digest, tuple(items), rfc3339(now))
@@ -183,21 +192,8 @@ class Node:
 
     async def received(self, ids: Sequence[str], seconds: float) -> bool:
         """Wait until receipts cover all of `ids`, at most `seconds`. Documents that are not on their way count as received."""
-        futures = []
-        for document_id in ids:
-            if any(document_id in peer.schedule for peer in self.peers.values()):
-                future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-                self._waiting.setdefault(document_id, []).append(future)
-                futures.append((document_id, future))
-        if not futures:
-            return True
-        _, pending = await asyncio.wait([future for _, future in futures], timeout=seconds)
-        for document_id, future in futures:
-            if future in pending and (waiting := self._waiting.get(document_id)) is not None:
-                waiting.remove(future)
-                if not waiting:
-                    del self._waiting[document_id]
-        return not pending
+        under_way = [i for i in ids if any(i in peer.schedule for peer in self.peers.values())]
+        return await self._awaited.wait(under_way, seconds)
 
     # -- receive ---------------------------------------------------------------------------------------------------------
 
@@ -301,9 +297,7 @@ class Node:
                 other.schedule.remove([document_id])
         for document_id in effects.received:
             peer.fresh.pop(document_id, None)
-            for future in self._waiting.pop(document_id, ()):
-                if not future.done():
-                    future.set_result(None)
+            self._awaited.come(document_id)
         for report in effects.reports:
             self._count("incidents", report.kind, 1)
         if effects.owed:

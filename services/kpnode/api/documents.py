@@ -74,7 +74,11 @@ def mount(app: FastAPI, node: Node) -> None:
         drafts, several = _drafts(body, node)
         try:
             committed = await node.submit(
-                drafts, caller=caller.name, key=key, digest=sha256(body).hexdigest()
+                drafts,
+                caller=caller.name,
+                key=key,
+                digest=sha256(body).hexdigest(),
+                strictly_parsed=True,
             )
         except DraftError as error:
             raise _placed(error, several=several and len(drafts) == 1) from None

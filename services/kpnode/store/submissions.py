@@ -8,10 +8,10 @@ caller's idempotency key, or nothing of it is.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, insert, select
+from sqlalchemy import Connection, bindparam, insert, literal, select, union_all
 
 from kpnode.store import answers
 from kpnode.store import tables as t
@@ -72,27 +72,43 @@ class ClaimedError(SubmissionError):
         self.index = index
 
 
-# Built once: constructing a statement costs more than running it.
-_CLAIMS: Final = select(t.claim.c.claim, t.claim.c.document_id).where(
-    t.claim.c.claim.in_(bindparam("claims", expanding=True))
+# One question to the database, since each costs a round trip; built once, since building it costs more than running it.
+_FACTS: Final = union_all(
+    select(
+        literal("key").label("fact"), t.idempotency.c.key, t.idempotency.c.digest, t.idempotency.c.documents
+    ).where(
+        t.idempotency.c.caller == bindparam("caller"),
+        t.idempotency.c.key.in_(bindparam("keys", expanding=True)),
+    ),
+    select(literal("claim"), t.claim.c.claim, t.claim.c.document_id, literal("")).where(
+        t.claim.c.claim.in_(bindparam("claims", expanding=True))
+    ),
+    select(literal("partner"), t.partner.c.address, literal(""), literal("")).where(
+        t.partner.c.removed_at.is_(None)
+    ),
 )
-_KEYS: Final = select(t.idempotency).where(
-    t.idempotency.c.caller == bindparam("caller"), t.idempotency.c.key.in_(bindparam("keys", expanding=True))
-)
-_PARTNERS: Final = select(t.partner.c.address).where(t.partner.c.removed_at.is_(None))
 _INSERT_CLAIM: Final = insert(t.claim)
 _INSERT_KEY: Final = insert(t.idempotency)
 
 
+@dataclass(slots=True)
+class _Facts:
+    """What is committed and matters to the submissions at hand."""
+
+    replays: dict[tuple[str, str], tuple[str, Committed]] = field(default_factory=dict)
+    claims: dict[str, str] = field(default_factory=dict)
+    partners: set[str] = field(default_factory=set)
+
+
 def submit(connection: Connection, submissions: list[Submission]) -> Sequence[Committed | SubmissionError]:
     """Commit what can be committed (a `Handler` of the database). Errors come back in place of results."""
-    replays = _replays(connection, [(s.caller, s.key) for s in submissions if s.key is not None])
-    claims = _claims(connection, [i.claim for s in submissions for i in s.items if i.claim is not None])
-    partners = set(connection.execute(_PARTNERS).scalars())
+    facts = _facts(connection, submissions)
     outcomes: list[Committed | SubmissionError] = []
     accepted: list[Submission] = []
     for submission in submissions:
-        earlier = replays.get((submission.caller, submission.key)) if submission.key is not None else None
+        earlier = (
+            facts.replays.get((submission.caller, submission.key)) if submission.key is not None else None
+        )
         outcome = earlier[1] if earlier is not None else None
         if earlier is not None and earlier[0] != submission.digest:
             outcomes.append(KeyReusedError(f"the key {submission.key!r} was used for another request"))
@@ -100,18 +116,18 @@ def submit(connection: Connection, submissions: list[Submission]) -> Sequence[Co
         if outcome is not None:
             outcomes.append(outcome)
             continue
-        obstacle = _obstacle(submission, claims, partners)
+        obstacle = _obstacle(submission, facts)
         if obstacle is not None:
             outcomes.append(obstacle)
             continue
         for item in submission.items:
             if item.claim is not None:
-                claims[item.claim] = item.id
+                facts.claims[item.claim] = item.id
         committed = Committed(
             tuple(item.id for item in submission.items), replayed=False, items=submission.items
         )
         if submission.key is not None:
-            replays[submission.caller, submission.key] = (
+            facts.replays[submission.caller, submission.key] = (
                 submission.digest,
                 Committed(committed.ids, replayed=True),
             )
@@ -121,41 +137,46 @@ def submit(connection: Connection, submissions: list[Submission]) -> Sequence[Co
     return outcomes
 
 
-def _obstacle(submission: Submission, claims: dict[str, str], partners: set[str]) -> SubmissionError | None:
+def _obstacle(submission: Submission, facts: _Facts) -> SubmissionError | None:
     own: set[str] = set()
     for index, item in enumerate(submission.items):
         recipient = item.verified.document.recipient
-        if recipient not in partners:
+        if recipient not in facts.partners:
             return PartnerUnknownError(recipient, index)
         if item.claim is None:
             continue
-        if item.claim in claims:
-            return ClaimedError(item.claim, claims[item.claim], index)
+        if item.claim in facts.claims:
+            return ClaimedError(item.claim, facts.claims[item.claim], index)
         if item.claim in own:
             return ClaimedError(item.claim, "earlier in the same request", index)
         own.add(item.claim)
     return None
 
 
-def _replays(
-    connection: Connection, keys: Sequence[tuple[str, str]]
-) -> dict[tuple[str, str], tuple[str, Committed]]:
-    by_caller: dict[str, list[str]] = {}
-    for caller, key in keys:
-        by_caller.setdefault(caller, []).append(key)
-    found: dict[tuple[str, str], tuple[str, Committed]] = {}
-    for caller, some in by_caller.items():  # not a list of pairs: SQLite would scan the table for it
-        for r in connection.execute(_KEYS, {"caller": caller, "keys": some}):
-            found[r.caller, r.key] = (r.digest, Committed(tuple(r.documents.split(",")), replayed=True))
-    return found
-
-
-def _claims(connection: Connection, claims: Sequence[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for start in range(0, len(claims), 500):
-        rows = connection.execute(_CLAIMS, {"claims": list(claims[start : start + 500])})
-        found.update((row.claim, row.document_id) for row in rows)
-    return found
+def _facts(connection: Connection, submissions: Sequence[Submission]) -> _Facts:
+    keys: dict[str, list[str]] = {submission.caller: [] for submission in submissions}
+    claims = [item.claim for submission in submissions for item in submission.items if item.claim is not None]
+    for submission in submissions:
+        if submission.key is not None:
+            keys[submission.caller].append(submission.key)
+    facts = _Facts()
+    for (
+        caller,
+        some,
+    ) in keys.items():  # nearly always one caller; and a list of pairs would make SQLite scan the table
+        for start in range(0, max(len(claims), 1), 500):
+            asked = {"caller": caller, "keys": some, "claims": claims[start : start + 500]}
+            for fact, name, first, second in connection.execute(_FACTS, asked):
+                match fact:
+                    case "key":
+                        known = Committed(tuple(second.split(",")), replayed=True)
+                        facts.replays[caller, name] = (first, known)
+                    case "claim":
+                        facts.claims[name] = first
+                    case _:
+                        facts.partners.add(name)
+        claims = []
+    return facts
 
 
 def _record(connection: Connection, submissions: Sequence[Submission]) -> None:
