@@ -50,13 +50,11 @@ POINTS: Final = [
     Point("A8", "exporter", lambda e, i: e.known.size == 0 < i.held.size),
     Point("B1", "importer", lambda e, i: len(e.ids) > 0 and i.ids == []),
     Point("B2", "importer", lambda e, i: i.held.size > 0 == e.known.size),
-    # The first reply answers the exporter's first question; the second is the receipt.
-    Point("B3:2", "importer", lambda e, i: i.held.size > 0 == e.known.size),
+    Point("B3", "importer", lambda e, i: i.held.size > 0 == e.known.size),
     Point(
         "A1",
         "importer",
         lambda e, i: not i.outgoing and not e.held.size,
-        BOTH,
         confirming=True,
         name="B5-before",
     ),
