@@ -13,7 +13,7 @@ Delivery (has the partner's node stored these bytes?) is another axis and is not
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Final, Literal
@@ -130,7 +130,12 @@ class Case:
 
     def members(self) -> dict[str, Any]:
         """For JSON."""
-        return asdict(self)
+        members = {name: getattr(self, name) for name in _CASE_MEMBERS}
+        members["differences"] = [asdict(difference) for difference in self.differences]
+        return members
+
+
+_CASE_MEMBERS: Final = tuple(each.name for each in fields(Case))
 
 
 def fold(key: str, filed: Iterable[Filed]) -> Case:

@@ -103,7 +103,7 @@ def compose(
         raise ValueError("time must be aware")
     envelope = _envelope(draft, source, str(id), time)
     try:
-        payload = strictjson.dumps(envelope)
+        payload = (strictjson.dumps if strictly_parsed else strictjson.dumps_foreign)(envelope)
     except (TypeError, ValueError, RecursionError):
         raise DraftError([Problem("document-type", "A draft may contain JSON values only.", "")]) from None
     written: Any = envelope

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -94,10 +95,17 @@ def test_hostile_text_is_not_repeated_at_length() -> None:
     assert len(caught.value.text) < 200
 
 
-def test_dumps_is_compact_utf8_and_refuses_nan() -> None:
+def test_both_writers_are_compact_utf8_and_agree() -> None:
+    value = {"a": ["é", 1, None, True, "\\\"/\n\t\u2028\U0001f48e", -7, {}]}
     assert strictjson.dumps({"a": ["é", 1]}) == '{"a":["é",1]}'.encode()
-    with pytest.raises(ValueError):
-        strictjson.dumps(float("nan"))
+    assert strictjson.dumps(value) == strictjson.dumps_foreign(value)
+    assert strictjson.loads(strictjson.dumps(value)) == value
+
+
+@pytest.mark.parametrize("value", [float("nan"), Decimal("1.00"), b"bytes", {1, 2}, object()])
+def test_what_somebody_else_made_must_be_json(value: object) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        strictjson.dumps_foreign({"a": value})
 
 
 @given(st.binary(max_size=200))

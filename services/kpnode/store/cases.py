@@ -17,9 +17,13 @@ from kpmsg import documents, jws
 from kpmsg.case import Case, Filed, fold, objections, released_by
 from kpmsg.verification import Verified
 from kpnode.store import tables as t
+from kpnode.store.documents import insert_rows
 
 UNCERTAIN: Final = "I01"  # the rule whose breach rests on all that we have ever issued, not on one document
 _INSERT: Final = insert(t.certificate)
+_CERTIFICATE: Final = (
+    "key", "number", "issuer", "partner", "state", "case", "first_at", "changed_at"
+)  # fmt: skip
 _UPDATE: Final = (
     update(t.certificate)
     .where(t.certificate.c.key == bindparam("of"))
@@ -103,8 +107,9 @@ def record_cases(connection: Connection, items: Iterable[Verified], at: str, *, 
             incidents.extend(
                 _incident(item, p.code, p.text, key, at) for p in problems if p.code != UNCERTAIN
             )
-    if fresh:
-        connection.execute(_INSERT, fresh)
+    insert_rows(
+        connection, t.certificate, _CERTIFICATE, [tuple(row[name] for name in _CERTIFICATE) for row in fresh]
+    )
     if changed:
         connection.execute(_UPDATE, changed)
     if answers:

@@ -18,7 +18,14 @@ from kpmsg.register import NOTHING, Admit, Believe, Change, Entry, Head, Report,
 from kpmsg.verification import Verified
 from kpnode.store import tables as t
 from kpnode.store.cases import lock, record_cases, refold, release_claims
-from kpnode.store.documents import Item, insert_documents, record_claims, record_events, slices
+from kpnode.store.documents import (
+    Item,
+    insert_documents,
+    insert_rows,
+    record_claims,
+    record_events,
+    slices,
+)
 
 # Built once: constructing a statement costs more than running it.
 _PARTNER: Final = select(
@@ -46,10 +53,10 @@ _HEAD_AT: Final = select(t.entry.c.head).where(
     t.entry.c.position == bindparam("position"),
 )
 _RECEIPT: Final = insert(t.receipt)
-_ENTRY: Final = insert(t.entry)
+_ENTRY: Final = ("partner", "side", "position", "document_id", "head", "at")
 _RECEIVED: Final = (
     update(t.document)
-    .where(t.document.c.id == bindparam("of"), t.document.c.direction == "out")
+    .where(t.document.c.id.in_(bindparam("ids", expanding=True)), t.document.c.direction == "out")
     .values(received_at=bindparam("at"), refused=None, withheld=None)
 )
 
@@ -195,7 +202,8 @@ class PartnerLedger:
         self._append("known", change.entries)
         self._known = Head(change.entries[-1].position, change.entries[-1].head)
         self._save("known", self._known)
-        self._connection.execute(_RECEIVED, [{"of": document_id, "at": self._at} for document_id in ids])
+        for some in slices(ids):
+            self._connection.execute(_RECEIVED, {"ids": some, "at": self._at})
         if said := self._withheld.intersection(
             ids
         ):  # a copy had left before it was withheld, and counts after all
@@ -281,20 +289,8 @@ class PartnerLedger:
     # -- rows ------------------------------------------------------------------------------------------------------------
 
     def _append(self, side: str, entries: Sequence[Entry]) -> None:
-        self._connection.execute(
-            _ENTRY,
-            [
-                {
-                    "partner": self._partner,
-                    "side": side,
-                    "position": entry.position,
-                    "document_id": entry.id,
-                    "head": entry.head,
-                    "at": self._at,
-                }
-                for entry in entries
-            ],
-        )
+        rows = [(self._partner, side, entry.position, entry.id, entry.head, self._at) for entry in entries]
+        insert_rows(self._connection, t.entry, _ENTRY, rows)
 
     def _save(self, side: str, head: Head) -> None:
         self._connection.execute(_HEADS[side], {"of": self._partner, "size": head.size, "head": head.head})

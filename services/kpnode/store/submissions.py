@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, insert, literal, select, union_all
+from sqlalchemy import Connection, bindparam, literal, select, union_all
 
 from kpnode.store import answers
 from kpnode.store import tables as t
 from kpnode.store.cases import record_cases
-from kpnode.store.documents import Item, insert_documents, record_events
+from kpnode.store.documents import Item, insert_documents, insert_rows, record_events
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +87,6 @@ _FACTS: Final = union_all(
         t.partner.c.removed_at.is_(None)
     ),
 )
-_INSERT_CLAIM: Final = insert(t.claim)
-_INSERT_KEY: Final = insert(t.idempotency)
 
 
 @dataclass(slots=True)
@@ -190,24 +188,14 @@ def _record(connection: Connection, submissions: Sequence[Submission]) -> None:
         insert_documents(connection, verified, "out", partner, at, received_at=None, author=caller)
         record_cases(connection, verified, at, from_partner=False)
         record_events(connection, "submitted", at, partner, [(v.id, v.document.subject) for v in verified])
-    claims = [
-        {"claim": i.claim, "document_id": i.id} for s in submissions for i in s.items if i.claim is not None
-    ]
-    if claims:
-        connection.execute(_INSERT_CLAIM, claims)
+    claims = [(i.claim, i.id) for s in submissions for i in s.items if i.claim is not None]
+    insert_rows(connection, t.claim, ("claim", "document_id"), claims)
     keys = [
-        {
-            "caller": s.caller,
-            "key": s.key,
-            "digest": s.digest,
-            "documents": ",".join(item.id for item in s.items),
-            "at": s.at,
-        }
+        (s.caller, s.key, s.digest, ",".join(item.id for item in s.items), s.at)
         for s in submissions
         if s.key is not None
     ]
-    if keys:
-        connection.execute(_INSERT_KEY, keys)
+    insert_rows(connection, t.idempotency, ("caller", "key", "digest", "documents", "at"), keys)
     for submission in submissions:
         if submission.answers is not None:
             answers.said(connection, submission.answers, submission.at)
