@@ -52,8 +52,9 @@ Amounts are texts with two decimals, never floats. The same content submitted ag
 that is not sure whether it has submitted something just does it again.
 
 **A program that has somebody's files** verifies them: `open_record` and `same_fingerprint` settle whose keys they are,
-`open_document` returns a `Verified` or raises a `RefusedError`. Nothing else makes a `Verified`; a function that takes one need not
-ask where it came from. `parse` and `compose` read and write documents, and say nothing about who wrote them.
+`open_document` returns a `Verified` or raises a `RefusedError`. Nothing else makes a `Verified` of what
+somebody else signed (`seal_document`, in the same module, makes one of what the node has just signed itself); a function that
+takes one need not ask where it came from. `parse` and `compose` read and write documents, and say nothing about who wrote them.
 
 Every exception is in the tree of `kpmsg.errors`. Time, randomness, files and configuration are arguments everywhere;
 only the command line, `kpmsg.cli`, looks around by itself. What is listed in `__all__` keeps its meaning within a

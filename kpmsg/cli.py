@@ -156,6 +156,8 @@ def verify(
 
     Exit status: 0 verified, 1 refused, 2 cannot tell. A key record is believed as far as its fingerprint was compared, and no further.
     """
+    from dataclasses import replace
+
     from kpmsg.explanation import explain
     from kpmsg.terminal import judged
     from kpmsg.verdict import judge
@@ -163,6 +165,8 @@ def verify(
     signed = _read(file).rstrip(b"\r\n")
     records = [_read(name).rstrip(b"\r\n") for name in record or ()]
     verdict = judge(signed, records, fingerprint=fingerprint, at=_moment(at))
+    if not records and verdict.code == "record-missing":
+        verdict = replace(verdict, text=f"Give --record FILE, the key record of {verdict.signer}.")
     _tell(judged(verdict, file, explain(signed).headline), {"file": file, **verdict.members()}, as_json)
     raise typer.Exit({"verified": DONE, "refused": REFUSED, "undecided": CANNOT_TELL}[verdict.standing])
 
@@ -293,11 +297,8 @@ def _node(
 
     from kpmsg.client import NodeClient
 
-    lines = (
-        _read(str(key_file)).decode("ascii", "replace").split()
-        if key_file
-        else os.environ.get("KPMSG_KEY", "").split()
-    )
+    text = _read(str(key_file)).decode("ascii", "replace") if key_file else os.environ.get("KPMSG_KEY", "")
+    lines = text.split()
     if not lines:
         _fail("no API key: give --key-file, or set KPMSG_KEY")
     try:

@@ -34,7 +34,7 @@ import httpx
 
 from kpmsg import strictjson
 from kpmsg.documents import certificate_key
-from kpmsg.errors import ClientError, Problem
+from kpmsg.errors import ClientError, Problem, Severity
 
 Json = dict[str, Any]
 
@@ -47,6 +47,7 @@ LONGEST_PAUSE: Final = 60.0
 PATIENCE: Final = 20.0
 """Seconds for an answer, on top of the seconds that the node was asked to wait."""
 
+_SEVERITIES: Final[Mapping[str, Severity]] = {"hold": "hold", "warn": "warn"}
 _LATER: Final = frozenset({429, 502, 503, 504})
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 _API_KEY: Final = re.compile(r"\Akp_[0-9a-f]{16}_[0-9a-f]{64}\Z")
@@ -308,6 +309,7 @@ def _failure(response: httpx.Response) -> ClientError:
             str(one.get("code", code)),
             str(one.get("detail", detail)),
             None if one.get("pointer") is None else str(one["pointer"]),
+            _SEVERITIES.get(str(one.get("severity")), "reject"),
         )
         for one in (listed if isinstance(listed, list) else ())
         if isinstance(one, dict)

@@ -22,6 +22,7 @@ from typing import Final
 BATCH: Final = 256
 WINDOW: Final = 2048
 GATHER: Final = 0.02
+ENOUGH: Final = 32
 FIRST_PAUSE: Final = 1.0
 CAP_CONNECTED: Final = 60.0
 CAP_UNREACHABLE: Final = 900.0
@@ -251,7 +252,7 @@ class Schedule:
         A single document leaves at once; under load frames fill by themselves, which costs everybody less (one publish, one
         commit and one signed receipt for all of them).
         """
-        return self._last_sent + GATHER if self._flying and len(self._queue) < BATCH else 0.0
+        return self._last_sent + GATHER if self._flying and len(self._queue) < ENOUGH else 0.0
 
     def _ask_at(self) -> float:
         if self._asked_at is not None:

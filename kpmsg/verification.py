@@ -1,8 +1,9 @@
 """The gate: bytes from outside go in, a :class:`Verified` comes out, or a refusal.
 
 Nothing else in any of our programs can make a ``Verified``, and everything that stores, shows or counts a document takes
-nothing else. It says: these bytes were signed by that authority, with a key it had published for documents, for this
-recipient, and are in the form of the protocol. It does not say that the document is *right*: business rules, the state of
+nothing else. (:func:`open_document` makes it of what comes in; of what our own hand has just signed, which need not be
+verified, :func:`seal_document` does.) It says: these bytes were signed by that authority, with a key it had published for
+documents, for this recipient, and are in the form of the protocol. It does not say that the document is *right*: business rules, the state of
 the certificate and who is in good standing are looked at later, by those who can answer with a signed rejection.
 
 No I/O, no clock, no state. The same function opens what a partner sends (``sender`` = the partner's records) and what we
@@ -32,12 +33,17 @@ _USE_FOR: Final[dict[str, Use]] = {
     jws.REQUEST: "transport",
 }
 _MADE_HERE: Final = object()
-_ELSEWHERE: Final = "a Verified comes from kpmsg.verification.open_document and from nowhere else"
+_ELSEWHERE: Final = (
+    "a Verified comes from open_document or seal_document in kpmsg.verification and from nowhere else"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verified:
-    """A document whose signatures, keys, form and addresses have been checked. Made by :func:`open_document` only."""
+    """A document whose signatures, keys, form and addresses have been checked, or that we have just signed ourselves.
+
+    Made by :func:`open_document` and :func:`seal_document` only.
+    """
 
     raw: bytes = field(repr=False)  #: the JWS exactly as it came; what is kept and passed on
     payload: bytes = field(repr=False)  #: the signed bytes

@@ -161,6 +161,9 @@ def _read(written: Any, *, strict: bool) -> tuple[Document | None, list[Problem]
 
 def _envelope(draft: dict[Any, Any], source: str, message_id: str, time: datetime) -> dict[Any, Any]:
     ours = [member for member in _WRITTEN_BY_US if member in draft]
+    if {"specversion", "id", "source"} <= draft.keys():
+        text = "This is a whole document; a draft has only type, recipient and data."
+        raise DraftError([Problem("document-unknown-member", text, "")])
     if ours:
         raise DraftError(
             [

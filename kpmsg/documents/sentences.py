@@ -49,7 +49,15 @@ _WANTED = {
 
 def problems_in(error: ValidationError, document: object) -> list[Problem]:
     """The first fifty problems pydantic found in `document` (the parsed JSON it was given)."""
-    return [_problem(detail, document) for detail in error.errors(include_url=False)[:_AT_MOST]]
+    found = error.errors(include_url=False)
+    said = [detail for detail in found if detail["type"] != "too_short" or not _within(detail["loc"], found)]
+    return [_problem(detail, document) for detail in said[:_AT_MOST]]
+
+
+def _within(location: Sequence[int | str], found: Sequence[ErrorDetails]) -> bool:
+    """Whether something deeper than `location` is wrong: pydantic does not count the entries of a list that it refused."""
+    depth = len(location)
+    return any(len(each["loc"]) > depth and each["loc"][:depth] == location for each in found)
 
 
 def _problem(detail: ErrorDetails, document: object) -> Problem:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping
@@ -85,7 +86,7 @@ class Assembly:
         """Claim the database, bring its schema up, take up the talk with every partner, and answer the API.
 
         With `serve` false there is no API and no control socket, and no documents leave: enough to look at a node that is not in
-        service. Raises StoreError, SetupError, OSError (the port is taken); then everything that was started has been stopped.
+        service. Raises StoreError, SetupError (also if the port is taken), OSError; then everything that was started has been stopped.
         """
         listener = self._listen() if serve else None
         try:
@@ -116,7 +117,12 @@ class Assembly:
         # uvicorn would end the whole process if the port were taken.
         host, port = self.settings.api.host, self.settings.api.port
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=1024)
+        try:
+            return socket.create_server((host, port), family=family, backlog=1024)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            raise SetupError(f"port {port} is taken (api.port): is the node running already?") from None
 
     async def _serve(self, listener: socket.socket) -> None:
         from kpnode.api import build_app

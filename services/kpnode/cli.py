@@ -27,15 +27,27 @@ app = typer.Typer(
     help="One authority's node of the exchange of Kimberley Process documents.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 app.add_typer(partner, name="partner")
 app.add_typer(apikey, name="apikey")
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"kpnode {version('kpmsg')}")
+        raise typer.Exit
+
+
 @app.callback()
 def _main(
     context: typer.Context,
+    version: Annotated[  # noqa: ARG001 - its callback acts
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -103,7 +115,7 @@ def record(
     ] = False,
     rotate: Annotated[
         list[str] | None,
-        typer.Option(help="With --new-version: make a new document, node or transport key first."),
+        typer.Option(metavar="document|node|transport", help="With --new-version: make this key anew first."),
     ] = None,
     identity: Annotated[
         Path | None,
@@ -143,7 +155,10 @@ def _publish(
 
     def prepare() -> bytes:
         passphrase = passphrase_file.read_bytes().strip() if passphrase_file else setup.secret(settings)
-        signer = SoftwareSigner.load(identity or Home(settings.home).key("identity"), passphrase)
+        file = identity or Home(settings.home).key("identity")
+        if identity is None and not file.exists():
+            fail(f"the identity key is not in {file}: give --identity FILE")
+        signer = SoftwareSigner.load(file, passphrase)
         records = setup.load_records(settings)
         for use in rotate:
             if use not in setup.USES:
@@ -172,12 +187,12 @@ def check(context: typer.Context, as_json: Json = False) -> None:
     try:
         settings = load(context.obj)
     except SettingsError as error:
-        found = [
+        wrong = [
             checks.Finding("settings", "fail", problem, "Correct the setting.") for problem in error.problems
         ]
+        print_findings(wrong, as_json=as_json, failure=2)
     else:
-        found = finish(checks.check(settings))
-    print_findings(found, as_json=as_json)
+        print_findings(finish(checks.check(settings)), as_json=as_json)
 
 
 # --- running -----------------------------------------------------------------------------------------------------------

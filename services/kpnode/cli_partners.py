@@ -7,10 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from kpnode.terminal import Json, fail, in_one_line, note, operate, print_json, print_table, text_of
+from kpnode.terminal import Json, fail, in_one_line, minutes, note, operate, print_json, print_table, text_of
 
-partner = typer.Typer(help="Whom we exchange with.", no_args_is_help=True)
-apikey = typer.Typer(help="Which programs of our own may call the API.", no_args_is_help=True)
+partner = typer.Typer(help="Whom we exchange with.", no_args_is_help=True, rich_markup_mode=None)
+apikey = typer.Typer(
+    help="Which programs of our own may call the API.", no_args_is_help=True, rich_markup_mode=None
+)
 Address = Annotated[str, typer.Argument(help="The partner's address, e.g. AE or EU/antwerp.")]
 
 
@@ -86,11 +88,11 @@ def partner_show(context: typer.Context, address: Address, as_json: Json = False
     """Everything that is known of one partner."""
     found = [each for each in operate(context, "partner-list") if each["address"] == address]
     if not found:
-        fail(f"{address} is no partner of ours")
+        fail(f"{address} is no partner of ours; `kpnode partner list` shows who is")
     if as_json:
         print_json(found[0])
         return
-    print_table(["", ""], [[name, in_one_line(value)] for name, value in found[0].items()])
+    print_table(["", ""], [[name, said] for name, said in _described(found[0]) if said])
 
 
 @partner.command("pause")
@@ -138,7 +140,10 @@ def partner_remove(context: typer.Context, address: Address, as_json: Json = Fal
 def apikey_add(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="The system that will use it; several keys may bear one name.")],
-    scope: Annotated[list[str], typer.Option(help="What it may do; repeat for more than one.")],
+    scope: Annotated[
+        list[str],
+        typer.Option(metavar="SCOPE", help=f"What it may do; repeat for more than one: {', '.join(Scope)}."),
+    ],
     days: Annotated[
         int | None, typer.Option(min=1, help="For how many days; else until it is revoked.")
     ] = None,
@@ -156,8 +161,14 @@ def apikey_list(context: typer.Context, as_json: Json = False) -> None:
     if as_json:
         print_json(found)
         return
-    names = ["id", "name", "scopes", "created_at", "expires", "revoked_at"]
-    print_table(names, [[in_one_line(each[name]) for name in names] for each in found])
+    print_table(
+        ["id", "name", "scopes", "made", "expires", "revoked"],
+        [
+            [each["id"], each["name"], "\n".join(each["scopes"])]
+            + [minutes(each[name]) for name in ("created_at", "expires", "revoked_at")]
+            for each in found
+        ],
+    )
 
 
 @apikey.command("revoke")
@@ -190,4 +201,27 @@ def _trouble(link: dict[str, Any] | None) -> str:
         return ""
     if link["trouble"] is not None:
         return str(link["trouble"]["detail"])
-    return "answers" if link["answered"] else "has not answered yet"
+    return "answered since our start" if link["answered"] else "has not answered since our start"
+
+
+def _described(found: dict[str, Any]) -> list[tuple[str, str]]:
+    """One partner in words; what is not known is empty."""
+    link = found["link"] or {}
+    way = {"amqp": "AMQP", "https": "HTTPS"}.get(found["transport"])
+    reach = found["reach"]
+    to = reach.get("url") or f"{reach.get('host')}:{reach.get('port')}"
+    paused = f"since {minutes(found['paused_at'])}: {found['paused_because']}" if found["paused_at"] else ""
+    return [
+        ("address", found["address"]),
+        ("name", found["name"]),
+        ("contact", found["contact"] or ""),
+        ("roles", in_one_line(found["roles"])),
+        ("partner since", minutes(found["added_at"])),
+        ("key record", f"version {found['version']}"),
+        ("fingerprint", found["fingerprint"]),
+        ("reached", f"over {way} at {to}" if way else "not yet: no grant of theirs has been accepted"),
+        ("paused", paused),
+        ("waiting", f"{link['waiting']}, of which {link['handed_over']} handed over" if link else ""),
+        ("last heard", minutes(link.get("heard_at"))),
+        ("state", _trouble(found["link"]) or "our node is not running"),
+    ]

@@ -74,10 +74,11 @@ async def examine(settings: Settings, *, only: str | None = None, seconds: float
     except StoreError:
         return found  # said already
     chosen = [row for row in rows if only in (None, row.address)]
-    if not chosen:
-        found.append(
-            Finding("partners", "warn", f"{only or 'Nobody'} is a partner of ours.", "kpnode partner add")
-        )
+    if not chosen and only is not None:
+        text = f"{only} is no partner of ours; `kpnode partner list` shows who is."
+        found.append(Finding("partners", "fail", text, "Correct --partner."))
+    elif not chosen:
+        found.append(Finding("partners", "warn", "Nobody is a partner of ours.", "kpnode partner add"))
     found += await _own_broker(settings, chosen, state)
     found += await _partners(settings, chosen, seconds, running=running is not None)
     return found
@@ -338,7 +339,11 @@ async def _publishes(settings: Settings, row: PartnerRow) -> Finding:
     finally:
         await link.close()
     if sent.outcome is Outcome.ACCEPTED:
-        return good(name, "Logged in, and allowed to publish; their side took the message.")
+        did = {
+            "amqp": "Logged in, and allowed to publish; their side took the message.",
+            "https": "Accepted our signed request.",
+        }
+        return good(name, did[row.transport])
     return Finding(name, "fail", sent.detail, _REMEDIES[sent.outcome])
 
 

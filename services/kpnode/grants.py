@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from kpmsg import jws, strictjson
 from kpmsg.documents.vocabulary import Address, Timestamp
 from kpmsg.errors import MalformedError, MisaddressedError, SignatureError, UntrustedKeyError
-from kpmsg.keyrecord import CLOCK_SKEW, KeyRecord
+from kpmsg.keyrecord import CLOCK_SKEW, MAX_SIGNATURES, KeyRecord
 from kpmsg.keys import PublicKey
 from kpmsg.verification import open_statement
 from kpnode.broker import vhost_of
@@ -114,9 +114,13 @@ def make(
     return jws.sign(strictjson.dumps(payload), jws.GRANT, [keys.node])
 
 
-def read_issuer(raw: bytes) -> str:
-    """Whose grant this says it is; not yet believed."""
-    return _parse(jws.peek(raw).unverified_payload).issuer
+def read_parties(raw: bytes) -> tuple[str, str]:
+    """Whose grant this says it is, and for whom; not yet believed. Raises ValueError for a key record."""
+    signed = jws.peek(raw, max_signatures=MAX_SIGNATURES)
+    if signed.unverified_headers[0].typ == jws.KEY_RECORD:
+        raise ValueError("this is a key record, no grant: `kpnode partner add` takes it")
+    named = _parse(signed.unverified_payload)
+    return named.issuer, named.holder
 
 
 def open_grant(raw: bytes, *, issuer: Sequence[KeyRecord], own: str, now: datetime) -> Grant:

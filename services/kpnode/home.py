@@ -7,6 +7,7 @@
       records/1.jws, 2.jws    our key record, every version that we have ever published
       grants/                 the last grant made for each partner
       kpnode.db               the database, unless it is PostgreSQL
+      kpnode.lock             locked by the one process that has that database open
       control.sock            while the node runs: where the command line talks to it
 
 What is in them is for `kpnode.setup`.

@@ -16,13 +16,14 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from kpmsg.errors import DraftError, KpmsgError
 from kpmsg.keyrecord import VerifiedRecord, check_foreign, open_next, open_record
 from kpmsg.keys import same_fingerprint
 from kpnode import grants, setup
+from kpnode.apikeys import ApiKeyError, ApiKeys
 from kpnode.author import rfc3339
 from kpnode.home import Home, replace_file
 from kpnode.node import Node
@@ -31,7 +32,6 @@ from kpnode.provisioning import provision, shut_out
 from kpnode.settings import Settings
 from kpnode.setup import SetupError
 from kpnode.store import partners
-from kpnode.store.callers import Scope, callers, create_caller, revoke_caller
 from kpnode.store.database import Database, StoreError
 from kpnode.store.partners import PartnerRow
 from kpnode.transports.amqp_inbox import AmqpInbox
@@ -50,7 +50,7 @@ def in_words(error: Exception) -> str | None:
             return "; ".join(problem.text for problem in error.problems)
         case KpmsgError():
             return f"{error.text} ({error.code})"
-        case OperatorError() | SetupError() | PkiError() | StoreError():
+        case OperatorError() | ApiKeyError() | SetupError() | PkiError() | StoreError():
             return str(error)
     return None
 
@@ -72,6 +72,7 @@ class Operator:
         self._node = node
         self._inbox = inbox
         self._clock = clock
+        self._keys = ApiKeys(database, clock)
         self._one_at_a_time = asyncio.Lock()
         self._verbs: dict[str, Callable[..., Awaitable[Any]]] = {
             "partner-add": self.add_partner,
@@ -84,9 +85,9 @@ class Operator:
             "partner-override": self.override,
             "partner-probe": self.probe,
             "record-publish": self.publish_record,
-            "apikey-add": self.add_key,
-            "apikey-list": self.list_keys,
-            "apikey-revoke": self.revoke_key,
+            "apikey-add": self._keys.add,
+            "apikey-list": self._keys.every,
+            "apikey-revoke": self._keys.revoke,
             "state": self.state,
         }
 
@@ -134,9 +135,18 @@ class Operator:
 
     async def update_partner(self, record: str) -> dict[str, Any]:
         """Take in the next version of a partner's record, which its old identity has to have signed."""
-        address = open_record(record.strip().encode()).record.address
+        candidate = open_record(record.strip().encode())
+        address, version = candidate.record.address, candidate.record.version
         row, everybody = await self._row(address), await self._database.read(partners.records)
-        following = open_next(everybody[address][-1], record.strip().encode())
+        held = everybody[address]
+        if candidate.digest in {known.digest for known in held}:
+            raise OperatorError(f"we have version {version} of {address} already")
+        newest = held[-1].record.version
+        if version > newest + 1:
+            raise OperatorError(
+                f"we hold version {newest} of {address}; take in version {newest + 1} first: ask {address} for it"
+            )
+        following = open_next(held[-1], candidate.raw)
         check_foreign([v.record for versions in everybody.values() for v in versions], following.record)
         transport, connection = row.transport, dict(row.connection)
         if transport == "https" and following.record.endpoints.https is not None:
@@ -178,7 +188,12 @@ class Operator:
     async def accept_grant(self, grant: str, transport: str | None = None) -> dict[str, Any]:
         """Store how to reach a partner, from the grant that it made for us."""
         raw = grant.strip().encode()
-        issuer = grants.read_issuer(raw)
+        try:
+            issuer, holder = grants.read_parties(raw)
+        except ValueError as error:
+            raise OperatorError(str(error)) from None
+        if issuer == self._settings.address:
+            raise OperatorError(f"this grant is ours, for {holder}: send it to them")
         row, records = await self._row(issuer), await self._records(issuer)
         opened = grants.open_grant(
             raw, issuer=[v.record for v in records], own=self._settings.address, now=self._clock()
@@ -298,39 +313,6 @@ class Operator:
             "restart": restart,
             "file": str(file),
         }
-
-    async def add_key(self, name: str, scopes: Sequence[str], days: int | None = None) -> dict[str, Any]:
-        """A new API key; its text is in the answer and nowhere else."""
-        expires = None if days is None else self._clock() + timedelta(days=days)
-        at = self._stamp()
-        try:
-            chosen = [Scope(scope) for scope in scopes]
-            token = await self._database.write(lambda c: create_caller(c, name, chosen, at, expires=expires))
-        except ValueError as error:
-            raise OperatorError(f"{error}; scopes are {', '.join(Scope)}") from None
-        return {"name": name, "scopes": list(scopes), "key": token, "expires": expires and rfc3339(expires)}
-
-    async def list_keys(self) -> list[dict[str, Any]]:
-        """Every key there ever was; no secret among it."""
-        found = []
-        for caller in await self._database.read(callers):
-            until = caller.usable_until
-            told: dict[str, Any] = {
-                "id": caller.id,
-                "name": caller.name,
-                "scopes": sorted(caller.scopes),
-                "created_at": caller.created_at,
-            }
-            told |= {"expires": until and rfc3339(until), "revoked_at": caller.revoked_at}
-            found.append(told)
-        return found
-
-    async def revoke_key(self, key: str) -> dict[str, Any]:
-        """Make a key worthless; `key` is its id, or the whole key."""
-        key_id, at = (key.split("_")[1] if key.startswith("kp_") else key), self._stamp()
-        if not await self._database.write(lambda c: revoke_caller(c, key_id, at)):
-            raise OperatorError(f"there is no API key {key_id}, or it has been revoked before")
-        return {"id": key_id}
 
     async def state(self) -> dict[str, Any]:
         """What the running node knows of itself; `running` false if this is not it."""

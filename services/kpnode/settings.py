@@ -301,18 +301,24 @@ def load(config: Path | None = None, environment: Mapping[str, str] | None = Non
     try:
         settings = Settings(**values)
     except ValidationError as error:
-        problems += [
-            f"{'.'.join(str(step) for step in each['loc']) or 'settings'}: {_said(each['type'], each['msg'])}"
-            for each in error.errors(include_url=False, include_input=False)
-        ]
+        for each in error.errors(include_url=False, include_input=False):
+            name = ".".join(str(step) for step in each["loc"]) or "settings"
+            problems.append(f"{name}: {_said(name, each['type'], each['msg'])}")
     else:
         if not problems:
             return settings
+    if file is None and "address" not in values:
+        problems.insert(0, "no settings file: give --config or KPNODE_CONFIG, or put kpnode.toml here")
     raise SettingsError(problems)
 
 
-def _said(kind: str, text: str) -> str:
+def _said(name: str, kind: str, text: str) -> str:
     match kind:
+        case "missing" if name == "passphrase":
+            return (
+                "must be set: put it into a file kpnode_passphrase in the directory that KPNODE_SECRETS_DIR names, "
+                "or set KPNODE_PASSPHRASE"
+            )
         case "missing":
             return "must be set"
         case "extra_forbidden":

@@ -7,7 +7,7 @@ sockets and the running node: `kpnode.operator` uses it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, get_args
@@ -24,7 +24,7 @@ from kpnode.pki import CertificateAuthority
 from kpnode.provisioning import write_broker_files
 from kpnode.settings import Settings
 from kpnode.store import partners
-from kpnode.store.database import Database
+from kpnode.store.database import Database, StoreOwnedError
 
 Algorithm = Literal["Ed25519", "ES256"]
 USES: Final[tuple[Use, ...]] = get_args(Use)
@@ -117,7 +117,7 @@ async def initialise(
     ):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     _make_keys(settings, home, algorithm, made)
-    _make_certificates(settings, home, now, made, renew=renew_certificates)
+    _make_certificates(settings, home, now, made)
     records = load_records(settings)
     if not records:
         identity = SoftwareSigner.load(home.key("identity"), secret(settings))
@@ -128,6 +128,8 @@ async def initialise(
     made_database, addresses = await _make_database(settings, records, now)
     if made_database:
         made.append("database")
+    if renew_certificates:  # not before it is known that no node is running
+        _make_certificates(settings, home, now, made, renew=True)
     write_broker_files(settings, addresses)
     return Initialised(records[-1], made)
 
@@ -145,7 +147,7 @@ def _make_keys(settings: Settings, home: Home, algorithm: Algorithm, made: list[
 
 
 def _make_certificates(
-    settings: Settings, home: Home, now: datetime, made: list[str], *, renew: bool
+    settings: Settings, home: Home, now: datetime, made: list[str], *, renew: bool = False
 ) -> None:
     if not home.ca_certificate.exists():
         home.ca_key.unlink(missing_ok=True)  # a key whose certificate was never written has signed nothing
@@ -197,6 +199,8 @@ async def _make_database(
         at = rfc3339(now)
         await database.write(lambda c: settle_owner(c, settings.address, records, at))
         return made, [row.address for row in await database.read(partners.partners)]
+    except StoreOwnedError as error:
+        raise SetupError(f"{error}; stop the node first") from None
     finally:
         await database.close()
 
@@ -234,11 +238,12 @@ def next_record(
 ) -> bytes:
     """The record that says what the settings and the key files say today, as the version after `previous`.
 
-    Keys that have gone from the home are published as retired. Raises DraftError.
+    Keys that have gone from the home are published as retired. Raises DraftError; SetupError if it would say what `previous` says.
     """
     at = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     current = {keys.of(use).public.kid: use for use in USES}
     entries: list[dict[str, Any]] = []
+    payload: Mapping[str, Any] = {}
     if previous is not None:
         payload = strictjson.loads(peek(previous.raw, max_signatures=MAX_SIGNATURES).unverified_payload)
         for entry, read in zip(payload["keys"], previous.record.keys, strict=True):
@@ -261,6 +266,10 @@ def next_record(
         | ({"https": settings.public.https} if settings.public.https else {}),
         "certificates": {"prefixes": list(settings.certificate_prefixes)},
     }
+    told = {name: value for name, value in fields.items() if name not in {"version", "previous", "issued"}}
+    same_hand = payload.get("identity", {}).get("keys") == [identity.public.jwk]
+    if previous is not None and same_hand and all(payload.get(name) == value for name, value in told.items()):
+        raise SetupError(f"nothing has changed since version {previous.record.version} of our key record")
     return issue(fields, [identity], [keys.of(use) for use in USES])
 
 

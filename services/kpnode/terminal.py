@@ -64,30 +64,33 @@ def text_of(file: Path) -> str:
         fail(f"{file} cannot be read")
 
 
-def print_findings(found: Sequence[Finding], *, as_json: bool) -> None:
-    """And end: status 1 if anything failed."""
+def print_findings(found: Sequence[Finding], *, as_json: bool, failure: int = 1) -> None:
+    """And end: status `failure` if anything failed. What to do stands below what was found."""
     failed = any(finding.result == "fail" for finding in found)
     if as_json:
         print_json([finding.told for finding in found])
     else:
         colours = {"ok": "green", "warn": "yellow", "fail": "red"}
-        rows = [
-            [f"[{colours[f.result]}]{f.result}[/]", _plain(f.name), _plain(f.text), _plain(f.remedy or "")]
-            for f in found
-        ]
-        print_table(["", "check", "found", "what to do"], rows, markup=True)
-    raise typer.Exit(1 if failed else 0)
+        rows = []
+        for each in found:
+            remedy = f"\n-> {each.remedy}" if each.remedy else ""
+            result = f"[{colours[each.result]}]{each.result}[/]"
+            rows.append([result, _plain(each.name), _plain(each.text + remedy)])
+        print_table(["", "", ""], rows, markup=True)
+    raise typer.Exit(failure if failed else 0)
 
 
 def print_table(names: list[str], rows: list[list[str]], *, markup: bool = False) -> None:
+    """As wide as the terminal; else as COLUMNS says, or 80. What is too long goes on in the next line; nothing is cut."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(*names, box=None, pad_edge=False, show_header=any(names))
+    table = Table(box=None, pad_edge=False, show_header=any(names))
+    for name in names:
+        table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(*(row if markup else map(_plain, row)))
-    # Not a terminal: a line of its own for each row, however long, so that `grep` finds it whole.
-    Console(width=None if sys.stdout.isatty() else 1000, highlight=False).print(table)
+    Console(highlight=False).print(table)
 
 
 def _plain(text: str) -> str:
@@ -102,6 +105,11 @@ def in_one_line(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value))
     return "" if value is None else str(value)
+
+
+def minutes(at: str | None) -> str:
+    """A moment (RFC 3339, UTC) as precisely as people need it; empty for none."""
+    return "" if at is None else f"{at[:10]} {at[11:16]}"
 
 
 def print_json(value: Any) -> None:

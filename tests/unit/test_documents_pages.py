@@ -11,7 +11,9 @@ from typing import Any
 import jsonschema
 import pytest
 
-from kpmsg.documents import TYPES, Content, breaches, parse
+from kpmsg.documents import TYPES, Content, breaches, parse, participants
+from kpmsg.documents.participants import participant_of
+from kpmsg.documents.particulars import PRODUCERS
 from kpmsg.strictjson import dumps
 from tests.schemas.generate import FOLDER, schema, text
 
@@ -91,3 +93,13 @@ def test_every_field_the_scheme_asks_for_is_where_the_table_says() -> None:
         pointers = re.findall(r"`(/[^`]*)`", section)
         assert len(pointers) > 10
         assert set(pointers) <= places
+
+
+def test_the_lists_that_rules_go_by_are_published() -> None:
+    published = FOLDER.parent / "participants.csv"
+    assert published.read_bytes() == Path(participants.__file__).with_suffix(".csv").read_bytes()
+    text = (FOLDER / "export-notification.md").read_text("utf-8")
+    mining, union = re.findall(r"^```countries\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert frozenset(mining.split()) == PRODUCERS
+    assert frozenset(union.split()) == participant_of("EU").countries
+    assert {"CN", "HK", "MO"} == participant_of("CN").countries

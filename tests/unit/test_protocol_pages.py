@@ -400,7 +400,7 @@ def test_the_figures_of_registers_md_are_those_of_the_code() -> None:
     for label, numbers in (
         ("documents in one frame", (schedule.BATCH, frames.MAX_FRAME_BYTES // 2**20)),
         ("documents under way without a receipt", (schedule.WINDOW,)),
-        ("gathering", (schedule.GATHER,)),
+        ("gathering", (schedule.GATHER, schedule.ENOUGH)),
         (
             "pause after failures",
             (schedule.FIRST_PAUSE, 0.5, 1, schedule.CAP_CONNECTED, schedule.CAP_UNREACHABLE),

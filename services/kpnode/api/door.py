@@ -99,7 +99,7 @@ class Door:
     async def caller(self, request: Request) -> Caller | None:
         """Whose valid key the request bears; None if it bears none at all. A key that is not valid is refused with 401."""
         header = request.headers.get("authorization")
-        if header is None:
+        if header is None or header.startswith("kp_"):  # a key without the word Bearer: told how to send it
             return None
         token = _TOKEN.match(header)
         now = time.monotonic()
@@ -275,8 +275,26 @@ def _invalid(error: dict[str, Any]) -> dict[str, Any]:
     return {
         "code": "parameter-invalid",
         kind if kind == "header" else "parameter": name,
-        "detail": f"{name}: {error['msg']}",
+        "detail": f"{name}: {_demand(error['type'], error.get('ctx', {}))}.",
     }
+
+
+def _demand(kind: str, bounds: dict[str, Any]) -> str:
+    """What a parameter must be, in our words; a kind that is not here has none that would help."""
+    match kind:
+        case "greater_than_equal":
+            return f"must not be less than {bounds['ge']}"
+        case "less_than_equal":
+            return f"must not be more than {bounds['le']}"
+        case "int_parsing" | "int_type" | "int_from_float":
+            return "must be a whole number"
+        case "string_too_long":
+            return f"may have at most {bounds['max_length']} characters"
+        case "literal_error" | "enum":
+            return f"must be {bounds['expected']}"
+        case "missing":
+            return "must be given"
+    return "cannot be understood"
 
 
 def _query_names(route: APIRoute) -> list[str]:
@@ -295,7 +313,8 @@ def _refuse_unknown(request: Request, names: frozenset[str]) -> None:
             {"code": "parameter-unknown", "parameter": name[:64], "detail": "There is no such parameter."}
             for name in unknown[:20]
         ]
-        raise Refused("request-invalid", "The address has parameters that there are not.", errors=errors)
+        shown = ", ".join(name[:64] for name in unknown[:20] if name.isprintable())
+        raise Refused("request-invalid", f"Unknown query parameter: {shown}.", errors=errors)
 
 
 def public() -> list[dict[str, list[str]]]:

@@ -37,7 +37,7 @@ SHARE: Final = 512  # at most this many writes share a transaction
 GATHER_EACH: Final = (
     0.0003  # seconds to wait for company, for each write that the last transaction was shared by
 )
-GATHER_MOST: Final = 0.004
+GATHER_MOST: Final = 0.002
 _ADVISORY_LOCK: Final = 0x6B706E6F6465  # "kpnode"
 
 

@@ -1,4 +1,4 @@
-"""Partners, key records and API callers: what an operator decides, and few rows change."""
+"""Partners and key records: what an operator decides, and few rows change. (Callers of the API: `kpnode.store.callers`.)"""
 
 from __future__ import annotations
 

@@ -198,8 +198,9 @@ def authenticate(
     """The SHA-256 of the body that the partner `sender` is proved to have signed for us; nothing of it is read before.
 
     `sender`: the address in the path, percent-decoded. `records`: each partner's key records, newest last. Raises
-    RefusedError, cheapest reason first: MalformedError (no or damaged header), MisaddressedError `address-unknown`,
-    `address-from`, `address-to`, UntrustedKeyError, SignatureError `sig-invalid`, `sig-stale`. To the caller all of them are
+    RefusedError, in the order of T11: MalformedError (no header, or one that cannot be it), MisaddressedError `address-unknown`;
+    whatever the JWS, its key and its signature are refused for; MalformedError (the form of its payload); MisaddressedError
+    `address-from`, `address-to`; SignatureError `sig-stale`. To the caller all of them are
     the same 401, a stranger's too: nobody may find out here who our partners are.
     """
     if header is None or len(header) > MAX_HEADER_BYTES or not header.isascii():
