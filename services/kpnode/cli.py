@@ -117,6 +117,13 @@ def record(
         list[str] | None,
         typer.Option(metavar="document|node|transport", help="With --new-version: make this key anew first."),
     ] = None,
+    compromised: Annotated[
+        bool,
+        typer.Option(
+            "--compromised",
+            help="With --rotate: the old key may be in wrong hands. Nothing signed with it is believed any more.",
+        ),
+    ] = False,
     identity: Annotated[
         Path | None,
         typer.Option(help="The identity key, if it is not in the home. Its passphrase: see next option."),
@@ -130,8 +137,10 @@ def record(
     from kpnode import setup
 
     settings = settings_of(context)
+    if compromised and not rotate:
+        fail("--compromised says it of the key that --rotate replaces: say which", 2)
     if new_version or rotate:
-        _publish(settings, rotate or [], identity, identity_passphrase_file)
+        _publish(settings, rotate or [], identity, identity_passphrase_file, compromised=compromised)
     records = guarded(lambda: setup.load_records(settings))
     if not records:
         fail("there is no key record yet; run `kpnode init`")
@@ -144,7 +153,12 @@ def record(
 
 
 def _publish(
-    settings: Settings, rotate: list[str], identity: Path | None, passphrase_file: Path | None
+    settings: Settings,
+    rotate: list[str],
+    identity: Path | None,
+    passphrase_file: Path | None,
+    *,
+    compromised: bool,
 ) -> None:
     from datetime import UTC, datetime
 
@@ -164,7 +178,8 @@ def _publish(
             if use not in setup.USES:
                 fail(f"there is no {use!r} key; uses are {', '.join(setup.USES)}", 2)
             setup.rotate_key(settings, use, records)
-        return setup.next_record(settings, records[-1], signer, setup.load_keys(settings), datetime.now(UTC))
+        keys, gone = setup.load_keys(settings), "compromised" if compromised else "retired"
+        return setup.next_record(settings, records[-1], signer, keys, datetime.now(UTC), gone=gone)
 
     done = finish(operate(settings, "record-publish", record=guarded(prepare).decode()))
     note(

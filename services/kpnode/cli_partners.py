@@ -142,7 +142,11 @@ def apikey_add(
     name: Annotated[str, typer.Argument(help="The system that will use it; several keys may bear one name.")],
     scope: Annotated[
         list[str],
-        typer.Option(metavar="SCOPE", help=f"What it may do; repeat for more than one: {', '.join(Scope)}."),
+        typer.Option(
+            metavar="SCOPE",
+            help="What it may do; repeat for more than one: documents:write, documents:read, partners:read, "
+            "partners:operate, incidents:write, metrics:read.",
+        ),
     ],
     days: Annotated[
         int | None, typer.Option(min=1, help="For how many days; else until it is revoked.")

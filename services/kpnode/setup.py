@@ -235,10 +235,12 @@ def next_record(
     identity: SoftwareSigner,
     keys: WorkingKeys,
     now: datetime,
+    *,
+    gone: str = "retired",
 ) -> bytes:
     """The record that says what the settings and the key files say today, as the version after `previous`.
 
-    Keys that have gone from the home are published as retired. Raises DraftError; SetupError if it would say what `previous` says.
+    Keys that have gone from the home are published as `gone`: "retired" or "compromised". Raises DraftError; SetupError if it would say what `previous` says.
     """
     at = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     current = {keys.of(use).public.kid: use for use in USES}
@@ -248,7 +250,7 @@ def next_record(
         payload = strictjson.loads(peek(previous.raw, max_signatures=MAX_SIGNATURES).unverified_payload)
         for entry, read in zip(payload["keys"], previous.record.keys, strict=True):
             if read.key.kid not in current and read.status == "active":
-                entries.append({**entry, "status": "retired", "since": at})
+                entries.append({**entry, "status": gone, "since": at})
             else:
                 entries.append(entry)
                 current.pop(read.key.kid, None)

@@ -160,6 +160,14 @@ def test_the_next_record_of_a_partner(tmp_path: Path, pair: tuple[Site, Site]) -
     assert not [finding for finding in other.json("check") if finding["result"] == "fail"]
 
 
+def test_a_key_in_wrong_hands(pair: tuple[Site, Site]) -> None:
+    one, _ = pair
+    assert "say which" in one.cli("record", "--new-version", "--compromised", status=2)
+    one.cli("record", "--new-version", "--rotate", "document", "--compromised")
+    newest = open_record((one.home / "records" / "2.jws").read_bytes().strip()).record
+    assert sorted(entry.status for entry in newest.keys) == ["active", "active", "active", "compromised"]
+
+
 def test_api_keys(pair: tuple[Site, Site]) -> None:
     one, _ = pair
     key = one.cli("apikey", "add", "customs", "--scope", "documents:read").strip()

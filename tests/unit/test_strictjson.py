@@ -96,7 +96,7 @@ def test_hostile_text_is_not_repeated_at_length() -> None:
 
 
 def test_both_writers_are_compact_utf8_and_agree() -> None:
-    value = {"a": ["é", 1, None, True, "\\\"/\n\t\u2028\U0001f48e", -7, {}]}
+    value = {"a": ["é", 1, None, True, '\\"/\n\t\u2028\U0001f48e', -7, {}]}
     assert strictjson.dumps({"a": ["é", 1]}) == '{"a":["é",1]}'.encode()
     assert strictjson.dumps(value) == strictjson.dumps_foreign(value)
     assert strictjson.loads(strictjson.dumps(value)) == value
