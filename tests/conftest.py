@@ -13,8 +13,16 @@ from pathlib import Path
 
 import httpx
 import pytest
+import structlog
 
 from kpnode.throwaway import Broker, Postgres, find_broker_binary, find_postgres_binaries, free_ports
+
+
+@pytest.fixture(autouse=True)
+def _logs_end_with_their_test() -> Iterator[None]:
+    """A test that sets up logging writes to a standard error that is closed after it; the next one must not."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture

@@ -166,10 +166,9 @@ def apikey_list(context: typer.Context, as_json: Json = False) -> None:
         print_json(found)
         return
     print_table(
-        ["id", "name", "scopes", "made", "expires", "revoked"],
+        ["id", "name", "scopes", "made", "until"],
         [
-            [each["id"], each["name"], "\n".join(each["scopes"])]
-            + [minutes(each[name]) for name in ("created_at", "expires", "revoked_at")]
+            [each["id"], each["name"], "\n".join(each["scopes"]), minutes(each["created_at"]), _until(each)]
             for each in found
         ],
     )
@@ -198,6 +197,10 @@ def _introduced(done: dict[str, Any], out: Path | None, *, as_json: bool) -> Non
         print(f"send them this grant: {done['grant_file']}")
     for left in done.get("notes", []):
         note(left)
+
+
+def _until(key: dict[str, Any]) -> str:
+    return f"revoked\n{minutes(key['revoked_at'])}" if key["revoked_at"] else minutes(key["expires"])
 
 
 def _trouble(link: dict[str, Any] | None) -> str:

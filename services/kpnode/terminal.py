@@ -86,8 +86,8 @@ def print_table(names: list[str], rows: list[list[str]], *, markup: bool = False
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, show_header=any(names))
-    for name in names:
-        table.add_column(name, overflow="fold")
+    for index, name in enumerate(names):
+        table.add_column(name, overflow="fold", no_wrap=index == 0)  # what a row is found by stays whole
     for row in rows:
         table.add_row(*(row if markup else map(_plain, row)))
     Console(highlight=False).print(table)

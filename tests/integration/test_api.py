@@ -505,3 +505,19 @@ async def test_a_feed_that_is_shorter_than_its_reader_says_so(client: httpx.Asyn
     assert (answer.status_code, answer.json()["code"]) == (409, "feed-shorter")
     onward = await client.get(f"/v1/events?after={answer.json()['last']}")
     assert onward.json()["events"] == []
+
+
+async def test_wrong_parameters_and_a_key_without_bearer_are_told_in_our_words(
+    client: httpx.AsyncClient,
+) -> None:
+    async def detail(**query: str) -> str:
+        answer = await client.get("/v1/documents", params=query)
+        assert answer.status_code == 422
+        return str(answer.json()["detail"])
+
+    assert await detail(limt="1") == "Unknown query parameter: limt."
+    assert await detail(limit="9999") == "limit: must not be more than 200"
+    assert await detail(limit="many") == "limit: must be a whole number"
+    bare = client.headers["authorization"].removeprefix("Bearer ")
+    answer = await client.get("/v1/documents", headers={"authorization": bare})
+    assert (answer.status_code, answer.json()["code"]) == (401, "key-missing")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import stat
@@ -14,6 +15,8 @@ import httpx
 import pytest
 
 from kpmsg.keyrecord import open_record
+from kpnode.store.callers import Scope
+from kpnode.store.database import Database
 from kpnode.throwaway import Broker
 from tests.exchange import trade
 from tests.mutual_tls import needs_broker
@@ -72,7 +75,10 @@ def test_init_without_the_identity_key_is_content(tmp_path: Path) -> None:
     (site.home / "keys" / "identity.key").rename(tmp_path / "safe.key")
     assert site.json("init")["made"] == []
     newer = site.cli("record", "--new-version", status=1)
-    assert "identity.key" in newer
+    assert "give --identity" in newer
+    again = site.cli("record", "--new-version", "--identity", str(tmp_path / "safe.key"), status=1)
+    assert "nothing has changed since version 1" in again
+    site.file.write_text(site.file.read_text().replace("Botswana", "Botswana, Gaborone"))
     site.cli("record", "--new-version", "--identity", str(tmp_path / "safe.key"))
     assert (site.home / "records" / "2.jws").exists()
 
@@ -100,6 +106,43 @@ def test_wrong_settings_are_all_named_and_the_status_is_2(tmp_path: Path) -> Non
     site.file.write_text('address = "bw"\nnmae = "x"\n')
     said = site.cli("init", status=2)
     assert all(word in said for word in ("address", "nmae", "home", "passphrase"))
+    assert {finding["result"] for finding in site.json("check", status=2)} == {"fail"}
+
+
+def test_version_and_the_scopes_in_the_help(tmp_path: Path) -> None:
+    site, _ = over_https(tmp_path)
+    assert site.cli("--version").startswith("kpnode ")
+    told = site.cli("apikey", "add", "--help")
+    assert all(scope in told for scope in Scope)
+
+
+def test_certificates_are_not_renewed_under_a_running_node(tmp_path: Path) -> None:
+    tables = '[broker]\nhost = "broker.example"\n'
+    site = Site.lay_out(tmp_path, "BW", tables)
+    site.cli("init")
+    certificate = site.home / "broker" / "server.pem"
+    before = certificate.read_bytes()
+    database = Database(site.settings.database_url)
+    asyncio.run(database.start())
+    try:
+        assert "stop the node first" in site.cli("init", "--renew-certificates", status=1)
+        assert certificate.read_bytes() == before
+    finally:
+        asyncio.run(database.close())
+    site.cli("init", "--renew-certificates")
+    assert certificate.read_bytes() != before
+
+
+def test_nothing_is_cut_at_eighty_columns(pair: tuple[Site, Site], monkeypatch: pytest.MonkeyPatch) -> None:
+    one, _ = pair
+    monkeypatch.setenv("COLUMNS", "80")
+    one.cli("apikey", "add", "customs", "--scope", "documents:read", "--scope", "partners:operate")
+    [key] = one.json("apikey", "list")
+    listed = one.cli("apikey", "list")
+    assert key["id"] in listed
+    checked = one.cli("check")
+    assert one.json("init")["fingerprint"] in checked
+    assert max(map(len, (listed + checked).splitlines())) <= 80
 
 
 # --- partners --------------------------------------------------------------------------------------------------------------
@@ -132,7 +175,8 @@ def test_a_key_that_somebody_else_has_is_refused(tmp_path: Path, pair: tuple[Sit
 def test_grants_are_for_one_holder_and_by_one_issuer(tmp_path: Path, pair: tuple[Site, Site]) -> None:
     one, other = pair
     own = tmp_path / "BW-to-AE.json"
-    assert "BW is no partner" in one.cli("partner", "accept", str(own), status=1)
+    assert "ours, for AE" in one.cli("partner", "accept", str(own), status=1)
+    assert "partner add" in one.cli("partner", "accept", str(tmp_path / "AE.jws"), status=1)
     grant = json.loads((tmp_path / "AE-to-BW.json").read_text())
     grant["signatures"][0]["signature"] = "A" * 86
     (tmp_path / "forged.json").write_text(json.dumps(grant, separators=(",", ":")))
@@ -154,7 +198,11 @@ def test_the_next_record_of_a_partner(tmp_path: Path, pair: tuple[Site, Site]) -
     one.cli("partner", "update", second)
     shown = one.json("partner", "show", "AE")
     assert (shown["version"], shown["name"], shown["transport"]) == (2, "UAE", "https")
-    assert "key-chain" in one.cli("partner", "update", second, status=1)
+    assert "version 2 of AE already" in one.cli("partner", "update", second, status=1)
+    for _ in range(2):
+        other.cli("record", "--new-version", "--rotate", "node")
+    fourth = str(other.home / "records" / "4.jws")
+    assert "take in version 3 first" in one.cli("partner", "update", fourth, status=1)
     newest = open_record(Path(second).read_bytes().strip()).record
     assert sorted(entry.status for entry in newest.keys) == ["active", "active", "active", "retired"]
     assert not [finding for finding in other.json("check") if finding["result"] == "fail"]
@@ -281,5 +329,5 @@ def test_two_brokers_and_mutual_tls(tmp_path: Path) -> None:
 def test_a_port_that_is_taken_is_said(pair: tuple[Site, Site]) -> None:
     one, _ = pair
     with socket.create_server(("127.0.0.1", one.port)):
-        assert "Address already in use" in one.cli("run", status=1)
+        assert f"port {one.port} is taken" in one.cli("run", status=1)
     one.cli("partner", "list")  # nothing was left behind

@@ -118,7 +118,7 @@ async def test_a_lossy_doubling_wire_neither_loses_nor_doubles(files: list[tuple
             site.plan = lambda _n, _frame: FAIR
         for node, other in ((bw, "AE"), (ae, "BW")):
             node.retry(other)
-        await until(lambda: len(bw.peers["AE"].schedule) == 0, 40)
+        await until(lambda: len(bw.peers["AE"].schedule) == 0, 90)
         assert len(await rows(ae)) == 12 == len(await states(ae))
         assert await incidents(bw) == [] == await incidents(ae)
 

@@ -512,7 +512,6 @@ FOUND: Final = [
     _bug("what is believed is not marked as received", (Ledger, "believe", _take_back_as_waiting)),
     _bug("sending does not wait for the first answer", (Peer, "sending", property(_always_ready))),
     _bug("a start counts as an answer", (Node, "refill", _ready_without_asking)),
-    _bug("no periodic question", (Schedule, "settled", _ask_once)),
     _bug("no question ever", (Schedule, "ask_due", _never_ask)),
     _bug("a status leaves out what is parked", (register, "on_status_request", _keep_parked)),
     _bug("only a ready node answers", (register, "on_status_request", _answer_only_when_ready)),
@@ -539,6 +538,12 @@ FOUND: Final = [
 ]
 
 REDUNDANT: Final = [
+    _bug(
+        "no periodic question",
+        (Schedule, "settled", _ask_once),
+        because="whoever is asked asks back, every start asks, and a missing receipt asks: what the period adds is a register "
+        "that changes while its owner neither starts nor is sent anything, which honest nodes do not have",
+    ),
     _bug(
         "what stands in their register is withheld",
         (register, "_excluded", _withhold_what_stands),

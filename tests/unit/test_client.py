@@ -123,6 +123,15 @@ def test_every_broken_rule_is_told_with_its_place() -> None:
     assert [(p.code, p.pointer) for p in raised.value.problems] == [("F05", "/1/data/carats"), ("F04", "")]
 
 
+def test_a_warning_among_the_problems_stays_one() -> None:
+    severities = ("reject", "warn", "hold", "of another age", None)
+    errors = [{"code": "F05", "pointer": "", "detail": "Look.", "severity": each} for each in severities]
+    with pytest.raises(ClientError) as raised:
+        Node(problem(422, "document-invalid", errors=errors)).client().submit(DRAFT)
+    found = [each.severity for each in raised.value.problems]
+    assert found == ["reject", "warn", "hold", "reject", "reject"]
+
+
 def test_what_a_submission_sends() -> None:
     node = Node(
         httpx.Response(

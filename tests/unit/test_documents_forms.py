@@ -276,3 +276,22 @@ def test_problems_show_little_of_what_was_sent() -> None:
     error = refusal(notification("/data/importer/country", "x\u202e" * 2000))
     assert len(error.text) < 250
     assert error.text.isprintable()
+
+
+def test_a_list_whose_entries_are_wrong_is_not_called_empty_as_well() -> None:
+    draft = copy(DRAFTS["BW"])
+    draft["data"]["lines"] = [{**draft["data"]["lines"][0], "carats": 5}]
+    with pytest.raises(DraftError) as raised:
+        compose(draft, source="BW", id=ID, time=TIME)
+    assert [problem.pointer for problem in raised.value.problems] == ["/data/lines/0/carats"]
+    draft["data"]["lines"] = []
+    with pytest.raises(DraftError) as raised:
+        compose(draft, source="BW", id=ID, time=TIME)
+    assert [problem.pointer for problem in raised.value.problems] == ["/data/lines"]
+
+
+def test_a_whole_document_is_no_draft() -> None:
+    with pytest.raises(DraftError) as raised:
+        compose(written("BW"), source="BW", id=ID, time=TIME)
+    [problem] = raised.value.problems
+    assert (problem.code, problem.pointer) == ("document-unknown-member", "")

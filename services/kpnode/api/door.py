@@ -275,7 +275,7 @@ def _invalid(error: dict[str, Any]) -> dict[str, Any]:
     return {
         "code": "parameter-invalid",
         kind if kind == "header" else "parameter": name,
-        "detail": f"{name}: {_demand(error['type'], error.get('ctx', {}))}.",
+        "detail": f"{name}: {_demand(error['type'], error.get('ctx', {}))}",
     }
 
 
