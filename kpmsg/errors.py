@@ -72,12 +72,18 @@ class MisaddressedError(RefusedError):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One broken rule, with the place and a sentence that a clerk understands."""
+    """One broken rule, with the place and a sentence that a clerk understands.
+
+    `text` is English. `variant` and `facts` say the same to `kpmsg.rules.said`, which knows other languages; they are empty
+    for what is no rule but a matter of form.
+    """
 
     code: str
     text: str
     pointer: str | None
     severity: Severity = "reject"
+    variant: str = ""
+    facts: tuple[tuple[str, str], ...] = ()
 
 
 class DraftError(KpmsgError):

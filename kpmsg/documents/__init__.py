@@ -17,22 +17,56 @@ from uuid import UUID
 from pydantic import PlainValidator, ValidationError, create_model
 
 from kpmsg import strictjson
+from kpmsg.documents.alert import Alert
+from kpmsg.documents.arrival_notice import ArrivalNotice
+from kpmsg.documents.cancellation import Cancellation
+from kpmsg.documents.certificate_answer import CertificateAnswer
+from kpmsg.documents.certificate_query import CertificateQuery
+from kpmsg.documents.confirmation_correction import ConfirmationCorrection
+from kpmsg.documents.confirmation_request import ConfirmationRequest
+from kpmsg.documents.confirmation_status import ConfirmationStatus
+from kpmsg.documents.discrepancy_query import DiscrepancyQuery
+from kpmsg.documents.discrepancy_response import DiscrepancyResponse
 from kpmsg.documents.envelope import Content, Document
+from kpmsg.documents.export_amendment import ExportAmendment
 from kpmsg.documents.export_notification import ExportNotification
 from kpmsg.documents.import_confirmation import ImportConfirmation
+from kpmsg.documents.irregularity_notice import IrregularityNotice
+from kpmsg.documents.message import Message
 from kpmsg.documents.rejection import Rejection
+from kpmsg.documents.return_notice import ReturnNotice
 from kpmsg.documents.sentences import problems_in
+from kpmsg.documents.technical_certificate_notice import TechnicalCertificateNotice
+from kpmsg.documents.transit_notice import TransitNotice
 from kpmsg.documents.vocabulary import certificate_key
+from kpmsg.documents.withdrawal import Withdrawal
 from kpmsg.errors import DraftError, MalformedError, Problem
 
 __all__ = [
     "TYPES",
+    "Alert",
+    "ArrivalNotice",
+    "Cancellation",
+    "CertificateAnswer",
+    "CertificateQuery",
+    "ConfirmationCorrection",
+    "ConfirmationRequest",
+    "ConfirmationStatus",
     "Content",
     "Data",
+    "DiscrepancyQuery",
+    "DiscrepancyResponse",
     "Document",
+    "ExportAmendment",
     "ExportNotification",
     "ImportConfirmation",
+    "IrregularityNotice",
+    "Message",
     "Rejection",
+    "ReturnNotice",
+    "TechnicalCertificateNotice",
+    "TransitNotice",
+    "Withdrawal",
     "breaches",
     "certificate_key",
     "claim",
@@ -41,7 +75,28 @@ __all__ = [
     "parse",
 ]
 
-Data = ExportNotification | ImportConfirmation | Rejection
+Data = (
+    ExportNotification
+    | ExportAmendment
+    | Cancellation
+    | ArrivalNotice
+    | ImportConfirmation
+    | ConfirmationCorrection
+    | ConfirmationRequest
+    | ConfirmationStatus
+    | DiscrepancyQuery
+    | DiscrepancyResponse
+    | IrregularityNotice
+    | ReturnNotice
+    | TechnicalCertificateNotice
+    | CertificateQuery
+    | CertificateAnswer
+    | Alert
+    | TransitNotice
+    | Message
+    | Withdrawal
+    | Rejection
+)
 """Every document type. This is the one list."""
 
 TYPES: MappingProxyType[str, type[Content]] = MappingProxyType({kind.type: kind for kind in get_args(Data)})
@@ -123,9 +178,12 @@ def compose(
     return document, payload
 
 
-def claim(document: Document) -> str | None:
-    """What the document takes for itself: of one author, at most one live document may hold each claim."""
-    return None if document.data is None else document.data.claim
+def claim(document: Document, key: str | None = None) -> str | None:
+    """What the document takes for itself: of one author, at most one live document may hold each claim.
+
+    `key`: the certificate's number as its issuer normalises it; the envelope's subject if left out.
+    """
+    return None if document.data is None else document.data.claim(key or document.subject or "")
 
 
 def breaches(document: Document) -> list[Problem]:

@@ -27,15 +27,19 @@ class Content(Particulars):
     name: ClassVar[str]
     type: ClassVar[str]
     roles: ClassVar[frozenset[Role]]
+    broadcast: ClassVar[bool] = False  #: may be submitted to all partners at once
+    always_released: ClassVar[bool] = False  #: a second person must release it, whatever the policy says
 
     @property
     def subject(self) -> str | None:
         """The subject the envelope must bear, or None where the content does not determine it."""
         return None
 
-    @property
-    def claim(self) -> str | None:
-        """What this document takes for itself: of one author, at most one live document may hold a claim."""
+    def claim(self, key: str) -> str | None:  # noqa: ARG002 - for those that are about a certificate
+        """What this document takes for itself: of one author, at most one live document may hold a claim.
+
+        `key` is the certificate's number as its issuer normalises it (`kpmsg.numbers`).
+        """
         return None
 
     def breaches(self, document: Document) -> list[Problem]:  # noqa: ARG002 - for those that look at the envelope

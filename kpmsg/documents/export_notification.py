@@ -132,10 +132,9 @@ class ExportNotification(Content):
     def subject(self) -> str:
         return self.certificate.key
 
-    @property
-    def claim(self) -> str:
+    def claim(self, key: str) -> str:
         """A certificate number is notified once: a second shipment under it is rule C04."""
-        return f"{self.name}:{self.certificate.key}"
+        return f"export-notification:{key}"
 
     def breaches(self, document: Document) -> list[Problem]:
         return [

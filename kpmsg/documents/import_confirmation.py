@@ -15,10 +15,13 @@ from pydantic import Field
 
 from kpmsg.documents.envelope import Content, Document, Role
 from kpmsg.documents.particulars import (
+    Attachment,
     Certificate,
+    FieldName,
     FoundLine,
     Particulars,
     Party,
+    Reference,
     carats_problem,
     hs_problem,
     present,
@@ -35,7 +38,6 @@ from kpmsg.documents.vocabulary import (
     Identifier,
     Line,
     Maybe,
-    MessageId,
     Text,
     UsDollars,
 )
@@ -50,17 +52,11 @@ Outcome = Literal[
     "refused_returned",
     "seized",
     "not_received",
+    "arrived_despite_cancellation",
 ]
 """What became of the shipment. `detained` is interim: a later confirmation supersedes it."""
 
 _NOTHING_FOUND_YET = frozenset({"detained", "not_received"})
-
-
-class NotificationReference(Particulars):
-    """Which export notification is answered: the id its author gave it, and the SHA-256 of its bytes."""
-
-    id: MessageId
-    digest: DocumentId
 
 
 class Found(Particulars):
@@ -75,18 +71,7 @@ class Found(Particulars):
 class Discrepancy(Particulars):
     """One thing that was found other than notified or certified; values as words, whatever the thing is."""
 
-    field: Literal[
-        "parcels",
-        "carats",
-        "value_usd",
-        "hs",
-        "origin",
-        "exporter",
-        "importer",
-        "seals",
-        "certificate",
-        "other",
-    ]
+    field: FieldName
     notified: Maybe[Line] = None
     certificate: Maybe[Line] = None
     found: Line
@@ -117,7 +102,7 @@ class ImportConfirmation(Content):
     roles: ClassVar[frozenset[Role]] = frozenset({"import"})
 
     certificate: Certificate
-    notification: NotificationReference | None
+    notification: Reference | None
     outcome: Outcome
     found: Found
     declared_value_usd: Maybe[UsDollars] = None
@@ -134,17 +119,20 @@ class ImportConfirmation(Content):
     coupon: Maybe[Coupon] = None
     remarks: Maybe[Text] = None
     supersedes: Maybe[DocumentId] = None
+    """The interim confirmation that this one follows."""
+    knows_cancellation: Maybe[DocumentId] = None
+    """The cancellation that the importing authority held when it wrote this."""
+    attachments: Annotated[tuple[Attachment, ...], Field(max_length=50)] = ()
 
     @property
     def subject(self) -> str:
         return self.certificate.key
 
-    @property
-    def claim(self) -> str:
+    def claim(self, key: str) -> str:
         """A certificate is confirmed once (rule I09); a confirmation is superseded once."""
         if self.supersedes is not None:
-            return f"{self.name}:{self.certificate.key}:{self.supersedes}"
-        return f"{self.name}:{self.certificate.key}"
+            return f"{self.name}:{key}:{self.supersedes}"
+        return f"{self.name}:{key}"
 
     def breaches(self, document: Document) -> list[Problem]:
         return [*self._finding_problems(), *self._outcome_problems(), *self._time_problems(document)]

@@ -22,6 +22,7 @@ from kpmsg.documents.vocabulary import (
     Line,
     Maybe,
     MediaType,
+    MessageId,
     OriginCode,
     ParticipantCode,
     Text,
@@ -59,6 +60,13 @@ class Certificate(Particulars):
         return certificate_key(self.number_raw)
 
 
+class Reference(Particulars):
+    """Which document of the recipient's is meant: the id its author gave it, and the SHA-256 of its bytes."""
+
+    id: MessageId
+    digest: DocumentId
+
+
 class Party(Particulars):
     """An exporter or importer (Annex I A: identification; Section III(b): details)."""
 
@@ -91,6 +99,11 @@ class MixedUndisclosed(Particulars):
     kind: Literal["mixed_undisclosed"]
     zone: Maybe[Line] = None
 
+
+FieldName = Literal[
+    "parcels", "carats", "value_usd", "hs", "origin", "exporter", "importer", "seals", "certificate", "other"
+]
+"""What two authorities may find different about a shipment."""
 
 Origin = Annotated[SingleOrigin | MixedList | MixedUndisclosed, Field(discriminator="kind")]
 

@@ -36,7 +36,6 @@ class Rejection(Content):
     reasons: Annotated[tuple[Reason, ...], Field(min_length=1, max_length=100)]
     supported_types: Annotated[tuple[TypeName, ...], Field(max_length=100)] = ()
 
-    @property
-    def claim(self) -> str:
+    def claim(self, key: str) -> str:  # noqa: ARG002 - a document has one id, whatever it is about
         """A document is rejected once."""
         return f"{self.name}:{self.refers_to}"

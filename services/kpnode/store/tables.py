@@ -88,8 +88,10 @@ class Document(SQLModel, table=True):
     received_at: str | None = None  # out: a receipt covers it; in: the same as created_at
     withheld: str | None = None  # out: why it must not leave us (R10)
     refused: str | None = None  # out: what the partner's node could not accept, in its words
-    answer: str | None = Field(default=None, sa_type=Text)  # in: JSON of the rejection that we still owe
+    answer: str | None = Field(default=None, sa_type=Text)  # in: JSON of the answer that we still owe
+    remarks: str | None = Field(default=None, sa_type=Text)  # JSON of the rules it breaks that do not refuse it
     author: str | None = None  # out: name of the API key, or "node"
+    released_by: str | None = None  # out: the second person, where two are asked for
     raw: bytes = Field(sa_type=LargeBinary)
     __table_args__ = (
         Index("ix_document_subject", "subject"),
@@ -166,6 +168,9 @@ class Certificate(SQLModel, table=True):
     partner: str
     state: str
     case: str = Field(sa_type=Text)  # JSON of kpmsg.case.Case
+    waits: str = Field(default="nobody", sa_column_kwargs={"server_default": "nobody"})  # for whom: us, them, both
+    matter: str | None = None  # the kind of the most urgent open matter
+    due: str | None = None  # the day on which it is due (YYYY-MM-DD); null if no rule sets one
     locked: str | None = None  # why software no longer touches it
     first_at: str
     changed_at: str
@@ -173,6 +178,14 @@ class Certificate(SQLModel, table=True):
         Index("ix_certificate_state_changed_at", "state", "changed_at", "key"),
         Index("ix_certificate_changed_at_key", "changed_at", "key"),
         Index("ix_certificate_partner_changed_at", "partner", "changed_at", "key"),
+        Index(
+            "ix_certificate_waits",
+            "waits",
+            "due",
+            "key",
+            sqlite_where=text("waits <> 'nobody'"),
+            postgresql_where=text("waits <> 'nobody'"),
+        ),
     )
 
 
@@ -231,12 +244,88 @@ class Failure(SQLModel, table=True):
     at: str
 
 
+class Draft(SQLModel, table=True):
+    """A document that has been prepared and not said: by a clerk, or by the node itself (a reminder, an alert)."""
+
+    __tablename__ = "draft"
+    seq: int | None = Field(default=None, sa_column=_counter())
+    at: str
+    changed_at: str
+    author: str  # name of the API key, or "node"
+    person: str  # who holds that key, or "node"
+    type: str
+    recipient: str  # an address, or "*"
+    certificate: str | None = None
+    because: str | None = None  # why the node has drafted it, e.g. reminder:1:<notification>; once each
+    body: str = Field(sa_type=Text)  # JSON
+    state: str = Field(default="open")  # "open" | "released" | "discarded"
+    closed_at: str | None = None
+    closed_by: str | None = None  # the person
+    closed_because: str | None = None
+    documents: str | None = Field(default=None, sa_type=Text)  # ids, comma-separated
+    __table_args__ = (
+        UniqueConstraint("because"),
+        Index("ix_draft_open", "seq", sqlite_where=text("state = 'open'"), postgresql_where=text("state = 'open'")),
+    )
+
+
+class Number(SQLModel, table=True):
+    """What this authority has recorded of its own certificate numbers apart from notifying them."""
+
+    __tablename__ = "number"
+    key: str = Field(primary_key=True)
+    number: str  # as printed
+    status: str  # "issued" | "void" | "lost" | "stolen"
+    at: str
+    by: str
+    note: str | None = None
+
+
+class Alerted(SQLModel, table=True):
+    """Certificate numbers under an alert, ours or a partner's: one row for each range."""
+
+    __tablename__ = "alerted"
+    seq: int | None = Field(default=None, sa_column=_counter())
+    document_id: str
+    partner: str
+    kind: str
+    series: str  # the letters before the digits, and how many digits: "BW/6"
+    first: int = Field(sa_type=BigInteger)
+    last: int = Field(sa_type=BigInteger)
+    valid_from: str
+    withdrawn_at: str | None = None
+    __table_args__ = (Index("ix_alerted_series_first", "series", "first"),)
+
+
+class File(SQLModel, table=True):
+    """A file that documents name by its digest, ours or fetched from a partner."""
+
+    __tablename__ = "file"
+    digest: str = Field(primary_key=True)
+    size: int = Field(sa_type=BigInteger)
+    held: int = Field(default=0, sa_type=BigInteger)  # bytes that are here, from the beginning
+    added_at: str
+    wanted_from: str | None = None  # the partner who is being asked for the rest
+    wanted_for: str | None = None  # the document that names it
+    problem: str | None = None  # why it cannot be had
+
+
+class FilePart(SQLModel, table=True):
+    """A piece of a file."""
+
+    __tablename__ = "file_part"
+    digest: str = Field(primary_key=True)
+    start: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
+    raw: bytes = Field(sa_type=LargeBinary)
+
+
 class ApiKey(SQLModel, table=True):
     """A caller of the API. Only the SHA-256 of the secret is stored."""
 
     __tablename__ = "api_key"
     id: str = Field(primary_key=True)
     name: str
+    person: str | None = None  # who holds it; whoever releases a draft must be another than who wrote it
     secret_sha256: str
     scopes: str  # space-separated
     created_at: str
@@ -262,4 +351,9 @@ event = _table(Event)
 incident = _table(Incident)
 quarantine = _table(Quarantine)
 failure = _table(Failure)
+draft = _table(Draft)
+number = _table(Number)
+alerted = _table(Alerted)
+file = _table(File)
+file_part = _table(FilePart)
 api_key = _table(ApiKey)

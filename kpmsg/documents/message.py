@@ -1,0 +1,33 @@
+"""The free message: words between two authorities, about a certificate or about anything.
+
+KPCS Section V(f) and (g). It changes no state; it stands in the case of the certificate that it names.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from kpmsg.documents.envelope import Content, Role
+from kpmsg.documents.particulars import Attachment, Certificate
+from kpmsg.documents.vocabulary import DocumentId, Flag, Line, Maybe, Text
+
+
+class Message(Content):
+    """Free message, version 1."""
+
+    name: ClassVar[str] = "message"
+    type: ClassVar[str] = "org.kimberley.message.v1"
+    roles: ClassVar[frozenset[Role]] = frozenset({"export", "import"})
+
+    certificate: Maybe[Certificate] = None
+    title: Maybe[Line] = None
+    text: Text
+    in_reply_to: Maybe[DocumentId] = None
+    answer_wanted: Maybe[Flag] = None
+    attachments: Annotated[tuple[Attachment, ...], Field(max_length=50)] = ()
+
+    @property
+    def subject(self) -> str | None:
+        return None if self.certificate is None else self.certificate.key
