@@ -18,10 +18,18 @@ than a few characters of hostile input, and none contains trade data.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from dataclasses import dataclass, replace
+from typing import ClassVar, Final, Literal, Self
 
 Severity = Literal["reject", "hold", "warn"]
+SHOWN: Final = 40
+"""Characters of what somebody else wrote that a text may repeat."""
+
+
+def shown(value: object) -> str:
+    """`value` as a text may repeat it: at most forty characters, none of which acts on a screen or in a log."""
+    text = "".join(c if c.isprintable() else f"<{ord(c):04X}>" for c in str(value)[: SHOWN + 1])
+    return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
 
 
 class KpmsgError(Exception):
@@ -84,6 +92,10 @@ class Problem:
     severity: Severity = "reject"
     variant: str = ""
     facts: tuple[tuple[str, str], ...] = ()
+
+    def within(self, place: str) -> Self:
+        """The same problem of a document that is itself a part of something, at the JSON pointer `place`."""
+        return replace(self, pointer=f"{place}{self.pointer or ''}")
 
 
 class DraftError(KpmsgError):

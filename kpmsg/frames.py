@@ -1,8 +1,8 @@
 """Frames: what travels between two nodes, as bytes and as values (protocol/registers.md, part 2).
 
 A frame is a few lines separated by LF. The first line is a small JSON header that names the frame, its sender and its
-recipient; every further line is one JWS, byte for byte as it was signed. So nothing signed is ever escaped,
-re-serialised or re-encoded on the way, and one spoiled document spoils its own line only.
+recipient; every further line is one JWS, byte for byte as it was signed (only in `file` it is bytes of a file). So
+nothing signed is ever escaped, re-serialised or re-encoded on the way, and one spoiled document spoils its own line only.
 
     {"frame":"documents","from":"BW","to":"AE"}      1..256 documents follow, in their author's order of creation
     {"frame":"receipt","from":"AE","to":"BW"}        one JWS: Receipt
@@ -11,6 +11,8 @@ re-serialised or re-encoded on the way, and one spoiled document spoils its own 
     {"frame":"status","from":..,"to":..}             one JWS: Status
     {"frame":"page?","from":..,"to":..,"nonce":..,"first":..,"before":..,"lacks":[..]}
     {"frame":"page","from":..,"to":..}               one JWS: Page, then the documents the asker lacks
+    {"frame":"file?","from":..,"to":..,..}           a piece of a file is asked for     (kpmsg.fileframes)
+    {"frame":"file","from":..,"to":..,..}            the piece, one line of base64url; or none, where it is not to be had
 
 This module decides the shape of frames and of the statements inside them. It refuses to know keys: a statement
 comes out of `decode` as unverified bytes, and `Receipt.read` and its siblings take a payload that
@@ -24,17 +26,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from kpmsg import strictjson
+from kpmsg import fileframes, strictjson
 from kpmsg.errors import MalformedError
+from kpmsg.fileframes import FileGone, FilePart, FileRequest, FileWord
+from kpmsg.members import Members
 
 MAX_FRAME_BYTES: Final = 4 * 1024 * 1024
 MAX_DOCUMENTS: Final = 256
 MAX_RECEIPT_IDS: Final = 512  # a receipt may cover several frames that were committed together
-MAX_SIZE: Final = 2**53 - 1
 MAX_HEADER_BYTES: Final = 32 * 1024
 MAX_STATEMENT_BYTES: Final = 64 * 1024
 
-Name = Literal["documents", "receipt", "refusal", "status?", "status", "page?", "page"]
+Name = Literal["documents", "receipt", "refusal", "status?", "status", "page?", "page", "file?", "file"]
 
 TYP: Final[dict[str, str]] = {
     "receipt": "kp-receipt+jws",
@@ -43,8 +46,6 @@ TYP: Final[dict[str, str]] = {
     "page": "kp-page+jws",
 }
 
-_HASH = re.compile(r"\A[0-9a-f]{64}\Z")
-_NONCE = re.compile(r"\A[A-Za-z0-9_-]{16,64}\Z")
 _AT = re.compile(r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{3})?Z\Z")
 _ADDRESS = re.compile(r"\A[A-Z]{2}(?:/[a-z0-9][a-z0-9-]{0,31})?\Z")
 _LINES: Final[dict[str, tuple[int, int]]] = {  # how many JWS lines each frame carries
@@ -55,70 +56,9 @@ _LINES: Final[dict[str, tuple[int, int]]] = {  # how many JWS lines each frame c
     "status": (1, 1),
     "page?": (0, 0),
     "page": (1, 1 + MAX_DOCUMENTS),
+    "file?": (0, 0),
+    "file": (0, 1),
 }
-
-
-class _Members:
-    """Strict access to the members of one JSON object; every doubt is a MalformedError with a pointer."""
-
-    def __init__(self, value: object, what: str) -> None:
-        if not isinstance(value, dict):
-            raise MalformedError("frame-shape", f"{what} must be a JSON object", pointer="")
-        self._members: dict[str, Any] = value
-        self._what = what
-
-    def _get(self, name: str) -> Any:
-        if name not in self._members:
-            raise MalformedError(
-                "frame-member", f"{self._what} lacks the member {name!r}", pointer=f"/{name}"
-            )
-        return self._members[name]
-
-    def integer(self, name: str, least: int) -> int:
-        value = self._get(name)
-        if type(value) is not int or not least <= value <= MAX_SIZE:
-            raise MalformedError(
-                "frame-member", f"{name!r} must be a whole number from {least}", pointer=f"/{name}"
-            )
-        return value
-
-    def boolean(self, name: str) -> bool:
-        value = self._get(name)
-        if type(value) is not bool:
-            raise MalformedError("frame-member", f"{name!r} must be true or false", pointer=f"/{name}")
-        return value
-
-    def matching(self, name: str, pattern: re.Pattern[str], what: str) -> str:
-        value = self._get(name)
-        if type(value) is not str or not pattern.match(value):
-            raise MalformedError("frame-member", f"{name!r} must be {what}", pointer=f"/{name}")
-        return value
-
-    def hash(self, name: str) -> str:
-        return self.matching(name, _HASH, "64 lower-case hexadecimal digits")
-
-    def text(self, name: str, most: int) -> str:
-        value = self._get(name)
-        if type(value) is not str or len(value) > most:
-            raise MalformedError(
-                "frame-member", f"{name!r} must be a text of at most {most}", pointer=f"/{name}"
-            )
-        return value
-
-    def hashes(self, name: str, most: int) -> tuple[str, ...]:
-        value = self._get(name)
-        if type(value) is not list or len(value) > most:
-            raise MalformedError(
-                "frame-member", f"{name!r} must be a list of at most {most}", pointer=f"/{name}"
-            )
-        for index, item in enumerate(value):
-            if type(item) is not str or not _HASH.match(item):
-                raise MalformedError(
-                    "frame-member", "a document id is 64 hexadecimal digits", pointer=f"/{name}/{index}"
-                )
-        if len(set(value)) != len(value):
-            raise MalformedError("frame-member", f"{name!r} names a document twice", pointer=f"/{name}")
-        return tuple(value)
 
 
 # -- what is inside ---------------------------------------------------------------------------------------------------
@@ -140,7 +80,7 @@ class Receipt:
     @classmethod
     def read(cls, payload: bytes) -> Receipt:
         """From a verified payload; MalformedError if sizes contradict one another (S60)."""
-        members = _Members(strictjson.loads(payload, max_bytes=MAX_STATEMENT_BYTES), "a receipt")
+        members = Members(strictjson.loads(payload, max_bytes=MAX_STATEMENT_BYTES), "a receipt")
         receipt = cls(
             first=members.integer("first", 1),
             ids=members.hashes("ids", MAX_RECEIPT_IDS),
@@ -178,7 +118,7 @@ class Refusal:
     def read(cls, payload: bytes) -> Refusal:
         """From a verified payload."""
         value = strictjson.loads(payload, max_bytes=MAX_STATEMENT_BYTES)
-        members = _Members(value, "a refusal")
+        members = Members(value, "a refusal")
         return cls(
             digest=members.hash("digest"),
             document=members.hash("document") if value.get("document") is not None else None,
@@ -223,9 +163,9 @@ class Status:
     @classmethod
     def read(cls, payload: bytes) -> Status:
         """From a verified payload."""
-        members = _Members(strictjson.loads(payload, max_bytes=MAX_STATEMENT_BYTES), "a status")
+        members = Members(strictjson.loads(payload, max_bytes=MAX_STATEMENT_BYTES), "a status")
         return cls(
-            nonce=members.matching("nonce", _NONCE, "a nonce"),
+            nonce=members.nonce("nonce"),
             asked=members.integer("asked", 0),
             agrees=members.boolean("agrees"),
             size=members.integer("size", 0),
@@ -274,9 +214,9 @@ class Page:
     @classmethod
     def read(cls, payload: bytes) -> Page:
         """From a verified payload."""
-        members = _Members(strictjson.loads(payload, max_bytes=MAX_STATEMENT_BYTES), "a page")
+        members = Members(strictjson.loads(payload, max_bytes=MAX_STATEMENT_BYTES), "a page")
         return cls(
-            nonce=members.matching("nonce", _NONCE, "a nonce"),
+            nonce=members.nonce("nonce"),
             first=members.integer("first", 1),
             ids=members.hashes("ids", MAX_DOCUMENTS),
             head=members.hash("head"),
@@ -301,18 +241,22 @@ Request = StatusRequest | PageRequest
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One frame as it travels. `lines` are unverified JWS; `request` is set for `status?` and `page?` only."""
+    """One frame as it travels. `lines` are unverified JWS; `request` is set for `status?` and `page?` only, `file` for the
+    two frames about files, whose one line is read already.
+    """
 
     name: Name
     sender: str
     recipient: str
     lines: tuple[bytes, ...] = ()
     request: Request | None = None
+    file: FileWord | None = None
 
     def encode(self) -> bytes:
         header: dict[str, Any] = {"frame": self.name, "from": self.sender, "to": self.recipient}
-        if self.request is not None:
-            header.update(self.request.members())
+        for said in (self.request, self.file):
+            if said is not None:
+                header.update(said.members())
         return b"\n".join([strictjson.dumps(header), *self.lines])
 
 
@@ -323,7 +267,7 @@ def statement_payload(statement: Statement, sender: str, recipient: str) -> byte
 
 def addresses(payload: bytes) -> tuple[str, str]:
     """Who says a (verified) statement to whom: its members `from` and `to`."""
-    members = _Members(strictjson.loads(payload, max_bytes=MAX_STATEMENT_BYTES), "a statement")
+    members = Members(strictjson.loads(payload, max_bytes=MAX_STATEMENT_BYTES), "a statement")
     what = "an authority address"
     return members.matching("from", _ADDRESS, what), members.matching("to", _ADDRESS, what)
 
@@ -352,6 +296,17 @@ def encode_documents(documents: Sequence[bytes], sender: str, recipient: str) ->
     return Frame("documents", sender, recipient, tuple(documents)).encode()
 
 
+def encode_file(said: FileWord, sender: str, recipient: str) -> bytes:
+    """A `file?` or `file` frame."""
+    match said:
+        case FileRequest():
+            return Frame("file?", sender, recipient, file=said).encode()
+        case FilePart():
+            return Frame("file", sender, recipient, (said.line(),), file=said).encode()
+        case FileGone():
+            return Frame("file", sender, recipient, file=said).encode()
+
+
 def claimed_name(data: bytes) -> str | None:
     """The name that a frame gives itself, whatever else is wrong with it; None if that cannot be read. Decides nothing."""
     try:
@@ -370,7 +325,7 @@ def decode(data: bytes) -> Frame:
         raise MalformedError("frame-size", f"a frame has at most {MAX_FRAME_BYTES} bytes")
     first, *lines = data.split(b"\n")
     value = strictjson.loads(first, max_bytes=MAX_HEADER_BYTES, max_depth=4)
-    members = _Members(value, "a frame header")
+    members = Members(value, "a frame header")
     name = members.text("frame", 16)
     if name not in _LINES:
         raise MalformedError("frame-name", "no frame of this name exists in this version", pointer="/frame")
@@ -384,15 +339,20 @@ def decode(data: bytes) -> Frame:
     request: Request | None = None
     if name == "status?":
         request = StatusRequest(
-            nonce=members.matching("nonce", _NONCE, "a nonce"),
+            nonce=members.nonce("nonce"),
             size=members.integer("size", 0),
             head=members.hash("head"),
         )
     elif name == "page?":
         request = PageRequest(
-            nonce=members.matching("nonce", _NONCE, "a nonce"),
+            nonce=members.nonce("nonce"),
             first=members.integer("first", 1),
             before=members.hash("before"),
             lacks=members.hashes("lacks", MAX_DOCUMENTS),
         )
-    return Frame(name, sender, recipient, tuple(lines), request)  # type: ignore[arg-type]
+    file: FileWord | None = None
+    if name == "file?":
+        file = FileRequest.read(members)
+    elif name == "file":
+        file = fileframes.read(members, lines)
+    return Frame(name, sender, recipient, tuple(lines), request, file)  # type: ignore[arg-type]

@@ -40,6 +40,7 @@ from kpmsg import jws, keys, strictjson
 from kpmsg.documents.vocabulary import Address, Maybe, Timestamp
 from kpmsg.errors import DraftError, MalformedError, Problem, RefusedError, UntrustedKeyError
 from kpmsg.keys import PublicKey, Signer
+from kpmsg.policy import Policy
 
 Use = Literal["document", "node", "transport"]
 
@@ -138,6 +139,7 @@ class KeyRecord(_Part):
     keys: Annotated[tuple[KeyEntry, ...], Field(max_length=200)]
     endpoints: Endpoints = Endpoints()
     certificates: Certificates = Certificates()
+    policy: Maybe[Policy] = None
 
     _entries: dict[str, KeyEntry] = PrivateAttr(default_factory=dict)
 

@@ -4,7 +4,8 @@ A rule's *condition* is code, beside the documents that it is about; everything 
 is in `protocol/rules.yaml`, of which `rules.json` here is a copy that Python reads without a YAML parser (a test keeps them
 equal). A rule's code never changes its meaning; when its condition or severity does, its version counts up.
 
-No clock, no state: `breach` makes the problem, `said` words it again in another language.
+No clock, no state: `breach` makes the problem, `said` words it again in another language. The file is read when the first
+rule is broken; a sound document does not need it.
 """
 
 from __future__ import annotations
@@ -15,28 +16,46 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from types import MappingProxyType
 from typing import Any, Final, Literal, get_args
 
-from kpmsg.errors import Problem, Severity
+from kpmsg.errors import Problem, Severity, shown
 
 Language = Literal["en", "fr", "pt", "es", "ru"]
 LANGUAGES: Final[tuple[Language, ...]] = get_args(Language)
 """Those of the Kimberley Process' own meetings."""
 
-_RANGE = re.compile(r"\A\s*([A-Za-z]{1,8}|\*)(?:-[A-Za-z0-9-]{1,32})?\s*(?:;\s*[qQ]=([01](?:\.[0-9]{0,3})?))?\s*\Z")
+Tester = Literal["sender", "receiver"]
+
+_LONGEST_HEADER: Final = 500
+_RANGE = re.compile(
+    r"\A[ \t]*([A-Za-z]{1,8}|\*)(?:-[A-Za-z0-9-]{1,32})?[ \t]*(?:;[ \t]*[qQ]=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)[ \t]*)?\Z"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """One thing that a rule may say; a rule whose breach has several shapes has several. `severity`: if not the rule's own."""
+    """One way in which a rule is broken, and what is said of it. `severity` is the rule's, unless this way has its own."""
 
     severity: Severity
     texts: Mapping[Language, str]
 
 
 @dataclass(frozen=True, slots=True)
+class Circumstance:
+    """Another severity, and when the condition takes it."""
+
+    severity: Severity
+    when: str
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule. `documents`: short names of the types it is about; `ground`: the KPCS paragraph or why we have it."""
+    """One rule.
+
+    `about`: what it demands; `ground`: the KPCS paragraph or why we have it; `documents`: short names of the types it is about,
+    or `*`; `tested_by`: who can tell, and where that is the receiver alone, `because` says why nobody else can.
+    """
 
     code: str
     version: int
@@ -44,6 +63,9 @@ class Rule:
     about: str
     ground: str
     documents: tuple[str, ...]
+    tested_by: Tester
+    because: str | None
+    exceptions: tuple[Circumstance, ...]
     variants: Mapping[str, Said]
 
 
@@ -51,26 +73,46 @@ class Rule:
 def rules() -> Mapping[str, Rule]:
     """Every rule by its code, in the order of the file."""
     data: dict[str, Any] = json.loads(files("kpmsg").joinpath("rules.json").read_text("utf-8"))
-    found = {}
-    for code, rule in data["rules"].items():
-        variants = {
-            name: Said(said.get("severity", rule["severity"]), {lang: said[lang] for lang in LANGUAGES})
-            for name, said in rule["says"].items()
-        }
-        found[code] = Rule(
-            code, rule["version"], rule["severity"], rule["about"], rule["ground"], tuple(rule["documents"]), variants
-        )
-    return found
+    return MappingProxyType({code: _rule(code, rule) for code, rule in data["rules"].items()})
 
 
-def breach(code: str, variant: str, pointer: str | None, /, *, severity: Severity | None = None, **facts: object) -> Problem:
+def _rule(code: str, rule: dict[str, Any]) -> Rule:
+    variants = {
+        name: Said(said.get("severity", rule["severity"]), {lang: said[lang] for lang in LANGUAGES})
+        for name, said in rule["says"].items()
+    }
+    return Rule(
+        code=code,
+        version=rule["version"],
+        severity=rule["severity"],
+        about=rule["about"],
+        ground=rule["ground"],
+        documents=tuple(rule["documents"]),
+        tested_by=rule.get("tested_by", "sender"),
+        because=rule.get("because"),
+        exceptions=tuple(Circumstance(**one) for one in rule.get("exceptions", ())),
+        variants=MappingProxyType(variants),
+    )
+
+
+def breach(
+    code: str, variant: str, pointer: str | None, /, *, severity: Severity | None = None, **facts: object
+) -> Problem:
     """The problem of a document that breaks rule `code` in the way `variant` at `pointer`; `facts` fill the places in its text.
 
-    `severity` overrides the rule's own, where the condition decides it. KeyError for a rule or variant that there is not.
+    A fact may be what somebody else wrote: no more than forty harmless characters of it are kept. `severity` overrides the
+    rule's own, where the condition decides it. KeyError for a rule or variant that there is not, and for a missing fact.
     """
     said = rules()[code].variants[variant]
-    given = tuple((name, str(value)) for name, value in facts.items())
-    return Problem(code, said.texts["en"].format_map(dict(given)), pointer, severity or said.severity, variant, given)
+    given = tuple((name, shown(value)) for name, value in facts.items())
+    return Problem(
+        code,
+        said.texts["en"].format_map(dict(given)),
+        pointer,
+        severity or said.severity,
+        variant,
+        given,
+    )
 
 
 def said(problem: Problem, language: Language) -> str:
@@ -78,18 +120,31 @@ def said(problem: Problem, language: Language) -> str:
     rule = rules().get(problem.code)
     if rule is None or problem.variant not in rule.variants:
         return problem.text
-    return rule.variants[problem.variant].texts[language].format_map(dict(problem.facts))
+    try:
+        return rule.variants[problem.variant].texts[language].format_map(dict(problem.facts))
+    except KeyError:  # not made by `breach`, or by that of another version
+        return problem.text
+
+
+def version_of(problem: Problem) -> int | None:
+    """The version of the rule that the problem names; None if it is a matter of form and no rule."""
+    rule = rules().get(problem.code)
+    return None if rule is None else rule.version
 
 
 def preferred(accept_language: str) -> Language:
-    """The language that suits an Accept-Language header best (RFC 9110, 12.5.4); English if none does."""
-    best: tuple[float, Language] = (0.0, "en")
-    for part in accept_language[:500].split(","):
+    """The language that suits an Accept-Language header best (RFC 9110, 12.5.4); English if none does.
+
+    Regions are not looked at: `pt-BR` is Portuguese. Among equals the first wins. What is not such a header is ignored.
+    """
+    wanted: dict[str, float] = {}
+    parts = accept_language[:_LONGEST_HEADER].split(",")
+    for part in parts if len(accept_language) <= _LONGEST_HEADER else parts[:-1]:  # the last one may be cut
         match = _RANGE.match(part)
-        if match is None:
-            continue
-        name, weight = match[1].lower(), float(match[2] or 1)
-        for language in LANGUAGES:
-            if name in (language, "*") and weight > best[0]:
-                best = (weight, language)
-    return best[1]
+        if match is not None:
+            wanted.setdefault(match[1].lower(), float(match[2] or 1))
+    others = wanted.pop("*", 0.0)
+    weights = {language: wanted.get(language, others) for language in LANGUAGES}
+    order = [language for name in wanted for language in LANGUAGES if language == name] + list(LANGUAGES)
+    best = max(order, key=weights.__getitem__)  # the first of equals
+    return best if weights[best] > 0 else "en"

@@ -14,8 +14,9 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from kpmsg.errors import ClientError, Problem
+from kpmsg.errors import ClientError, Problem, Severity
 from kpmsg.explanation import Explanation
+from kpmsg.rules import Language
 from kpmsg.verdict import Verdict
 from kpmsg.wording import Fact, readable, safe, who
 
@@ -23,7 +24,20 @@ if TYPE_CHECKING:
     from kpmsg.client import Submitted  # it brings httpx, which most commands do not need
 
 _LONG = 12
-_WORDS = {"reject": ("wrong", "red"), "hold": ("look at", "yellow"), "warn": ("perhaps", "yellow")}
+_STYLES = {"reject": "red", "hold": "yellow", "warn": "yellow"}
+_WORDS: dict[Language, dict[Severity, str]] = {
+    "en": {"reject": "wrong", "hold": "look at", "warn": "perhaps"},
+    "fr": {"reject": "erreur", "hold": "à examiner", "warn": "à vérifier"},
+    "pt": {"reject": "erro", "hold": "a examinar", "warn": "a verificar"},
+    "es": {"reject": "error", "hold": "por examinar", "warn": "por comprobar"},
+    "ru": {"reject": "ошибка", "hold": "на рассмотрение", "warn": "проверить"},
+}
+_SUMS: dict[Language, str] = {  # figures stand after their words, so that none has to agree with one
+    "fr": "brouillons : {drafts}, règles enfreintes : {rejected}",
+    "pt": "rascunhos: {drafts}, regras infringidas: {rejected}",
+    "es": "borradores: {drafts}, reglas infringidas: {rejected}",
+    "ru": "черновиков: {drafts}, нарушено правил: {rejected}",
+}
 _STANDINGS = {
     "verified": ("VERIFIED", "black on green"),
     "refused": ("REFUSED", "white on red"),
@@ -85,12 +99,16 @@ def judged(verdict: Verdict, file: str, headline: str) -> Iterable[RenderableTyp
     yield Text(f"{doubt}Get it from them by another way, and give it with --fingerprint.", "yellow")
 
 
-def checked(file: str, drafts: int, problems: Sequence[Problem]) -> Iterable[RenderableType]:
-    """What is wrong with drafts, and a line that sums it up."""
-    yield from broken(problems)
+def checked(
+    file: str, drafts: int, problems: Sequence[Problem], language: Language = "en"
+) -> Iterable[RenderableType]:
+    """What is wrong with drafts, and a line that sums it up. The problems' texts are in `language` already."""
+    yield from broken(problems, language)
     rejected = sum(problem.severity == "reject" for problem in problems)
     total = f"{rejected or 'no'} broken rule{'' if rejected == 1 else 's'}"
-    yield Text(f"{readable(file)}: {drafts} draft{'' if drafts == 1 else 's'}, {total}")
+    english = f"{drafts} draft{'' if drafts == 1 else 's'}, {total}"
+    said = _SUMS[language].format(drafts=drafts, rejected=rejected) if language in _SUMS else english
+    yield Text(f"{readable(file)}: {said}")
 
 
 def taken(file: str, done: Submitted) -> Iterable[RenderableType]:
@@ -115,10 +133,10 @@ def not_taken(file: str, error: ClientError, *, later: bool) -> Iterable[Rendera
         yield from broken(error.problems)
 
 
-def broken(problems: Iterable[Problem]) -> Iterable[Text]:
+def broken(problems: Iterable[Problem], language: Language = "en") -> Iterable[Text]:
     """Problems, a paragraph each."""
     for problem in safe(problems):
-        word, style = _WORDS[problem.severity]
+        word, style = _WORDS[language][problem.severity], _STYLES[problem.severity]
         place = f"{problem.pointer}: " if problem.pointer else ""
         yield Text.assemble((f"{word}: ", style), place, problem.text, (f" ({problem.code})", "dim"))
 

@@ -6,11 +6,16 @@ what it has not shown.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from kpmsg.documents.envelope import Content, Role
-from kpmsg.documents.particulars import Certificate
+from pydantic import Field
+
+from kpmsg.documents.envelope import Content, Document, Role
+from kpmsg.documents.particulars import Attachment, Certificate
+from kpmsg.documents.plausible import attachment_problems, prefix_problems, to_come
 from kpmsg.documents.vocabulary import Carats, Count, Date, Line, Maybe, Text
+from kpmsg.errors import Problem
+from kpmsg.rules import breach
 
 
 class CertificateQuery(Content):
@@ -26,7 +31,21 @@ class CertificateQuery(Content):
     parcels: Maybe[Count] = None
     exporter: Maybe[Line] = None
     reason: Maybe[Text] = None
+    attachments: Annotated[tuple[Attachment, ...], Field(max_length=50)] = ()
+    """Pictures of the paper that is asked about."""
 
     @property
     def subject(self) -> str:
         return self.certificate.key
+
+    def breaches(self, document: Document) -> list[Problem]:
+        certificate, recipient = self.certificate, document.recipient
+        problems = [] if certificate.kind == "technical" else prefix_problems(certificate)
+        if certificate.issuer != recipient[:2]:
+            at = "/data/certificate/issuer"
+            problems.append(breach("Q30", "issuer", at, issuer=certificate.issuer, recipient=recipient))
+        if all(fact is None for fact in (self.date_of_issue, self.carats, self.parcels, self.exporter)):
+            problems.append(breach("Q31", "bare", "/data"))
+        if self.date_of_issue is not None and to_come(self.date_of_issue, document):
+            problems.append(breach("Q32", "future", "/data/date_of_issue", day=self.date_of_issue))
+        return problems + attachment_problems(self.attachments)

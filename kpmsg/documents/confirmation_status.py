@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from kpmsg.documents.envelope import Content, Role
+from kpmsg.documents.envelope import Content, Document, Role
 from kpmsg.documents.particulars import Certificate
+from kpmsg.documents.plausible import certificate_problems, past
 from kpmsg.documents.vocabulary import Date, DocumentId, Maybe, Text
+from kpmsg.errors import Problem
+from kpmsg.rules import breach
 
 Standing = Literal["not_arrived", "under_inspection", "detained", "already_confirmed", "unknown_certificate"]
+_UNDECIDED = frozenset({"under_inspection", "detained"})
 
 
 class ConfirmationStatus(Content):
@@ -36,3 +40,18 @@ class ConfirmationStatus(Content):
     def claim(self, key: str) -> str:
         """A request is answered once."""
         return f"{self.name}:{key}:{self.request}"
+
+    def breaches(self, document: Document) -> list[Problem]:
+        problems = certificate_problems(self.certificate, document)
+        confirmed = self.standing == "already_confirmed"
+        if confirmed and self.confirmation is None:
+            problems.append(breach("Q20", "which", "/data/confirmation"))
+        if not confirmed and self.confirmation is not None:
+            problems.append(breach("Q20", "none", "/data/confirmation"))
+        if self.decision_expected is not None:
+            at = "/data/decision_expected"
+            if self.standing not in _UNDECIDED:
+                problems.append(breach("Q21", "undue", at))
+            elif past(self.decision_expected, document):
+                problems.append(breach("Q21", "past", at, day=self.decision_expected))
+        return problems

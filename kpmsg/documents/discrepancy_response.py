@@ -6,13 +6,18 @@ minor clerical errors on a certificate.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from kpmsg.documents.envelope import Content, Role
+from kpmsg.documents.envelope import Content, Document, Role
+from kpmsg.documents.issuing import issuing_problems
 from kpmsg.documents.particulars import Attachment, Certificate, FieldName, Particulars
+from kpmsg.documents.plausible import attachment_problems
 from kpmsg.documents.vocabulary import DocumentId, Line, Maybe, Text
+from kpmsg.errors import Problem
+from kpmsg.rules import breach
 
 
 class Answer(Particulars):
@@ -40,3 +45,38 @@ class DiscrepancyResponse(Content):
     @property
     def subject(self) -> str:
         return self.certificate.key
+
+    def breaches(self, document: Document) -> list[Problem]:
+        return [
+            *issuing_problems(self.certificate, document),
+            *self._answer_problems(),
+            *self._instruction_problems(),
+            *attachment_problems(self.attachments),
+        ]
+
+    def _answer_problems(self) -> Iterator[Problem]:
+        answered: set[str] = set()
+        for n, answer in enumerate(self.answers):
+            at = f"/data/answers/{n}"
+            if answer.field in answered:
+                yield breach("Q04", "twice", f"{at}/field", field=answer.field)
+            if answer.field != "other":  # which may be asked of any number of things
+                answered.add(answer.field)
+            if answer.verdict == "correct_to" and answer.corrected is None:
+                yield breach("Q05", "missing", f"{at}/corrected")
+            elif answer.verdict == "original_stands" and answer.corrected is not None:
+                yield breach("Q05", "contradicts", f"{at}/corrected")
+            elif answer.verdict == "investigating" and answer.corrected is not None:
+                yield breach("Q05", "early", f"{at}/corrected")
+
+    def _instruction_problems(self) -> Iterator[Problem]:
+        """Rule Q06. To return or to hold a shipment agrees with every answer; to let it go does not."""
+        at = "/data/instruction"
+        if self.instruction == "endorse_correction" and all(
+            each.verdict != "correct_to" for each in self.answers
+        ):
+            yield breach("Q06", "nothing", at)
+        if self.instruction in {"accept", "endorse_correction"}:
+            still_open = next((each.field for each in self.answers if each.verdict == "investigating"), None)
+            if still_open is not None:
+                yield breach("Q06", "open", at, field=still_open)

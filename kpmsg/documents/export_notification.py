@@ -7,7 +7,6 @@ carrying the whole of Annex I A, so that the confirmation of Section III(b) can 
 from __future__ import annotations
 
 from datetime import date, timedelta
-from decimal import Decimal
 from typing import Annotated, ClassVar
 
 from pydantic import Field
@@ -25,9 +24,10 @@ from kpmsg.documents.particulars import (
     ShipmentLine,
     SingleOrigin,
     carats_problem,
+    carats_sum_problem,
     hs_problem,
     present,
-    sum_problem,
+    value_sum_problem,
 )
 from kpmsg.documents.vocabulary import (
     ISO_COUNTRIES,
@@ -45,9 +45,9 @@ from kpmsg.documents.vocabulary import (
     UsDollars,
 )
 from kpmsg.errors import Problem, Severity
+from kpmsg.rules import breach
 
 _DAY = timedelta(days=1)
-_CENT = Decimal("0.01")
 
 
 class Validation(Particulars):
@@ -147,128 +147,81 @@ class ExportNotification(Content):
     def _certificate_problems(self, document: Document) -> list[Problem]:
         problems: list[Problem] = []
         sender = participant_of(document.source)
+        begins = self.certificate.key[:2]
         foreign: Severity = "warn" if self.certificate.kind == "technical" else "reject"
-        if self.certificate.issuer != sender.code:
+        at, issuer = "/data/certificate", self.certificate.issuer
+        if issuer != sender.code:
             problems.append(
-                Problem(
-                    "C01",
-                    f"{sender.code} cannot notify a certificate issued by {self.certificate.issuer}.",
-                    "/data/certificate/issuer",
-                    foreign,
-                )
+                breach("C01", "issuer", f"{at}/issuer", severity=foreign, sender=sender.code, issuer=issuer)
             )
-        if self.certificate.key[:2] not in sender.prefixes:
-            allowed = " or ".join(sorted(sender.prefixes))
+        if begins not in sender.prefixes:
+            allowed = ", ".join(sorted(sender.prefixes))
             problems.append(
-                Problem(
+                breach(
                     "C01",
-                    f"A certificate number of {sender.code} begins with {allowed}, "
-                    f"not with {self.certificate.key[:2]}.",
-                    "/data/certificate/number_raw",
-                    foreign,
+                    "prefix",
+                    f"{at}/number_raw",
+                    severity=foreign,
+                    sender=sender.code,
+                    allowed=allowed,
+                    found=begins,
                 )
             )
         if self.date_of_expiry < self.date_of_issue:
-            problems.append(
-                Problem("C05", "The certificate expires before it was issued.", "/data/date_of_expiry")
-            )
+            problems.append(breach("C05", "expires-first", "/data/date_of_expiry"))
         written: date = document.time.date()
         if self.date_of_issue > written + _DAY:  # a day's grace: paper dates are local, `time` is UTC
-            problems.append(
-                Problem("C05", "The date of issue is still to come.", "/data/date_of_issue", "warn")
-            )
+            problems.append(breach("C05", "issue-to-come", "/data/date_of_issue"))
         if self.date_of_sealing is not None and written > self.date_of_sealing + _DAY:
-            problems.append(
-                Problem(
-                    "T01",
-                    "Late notification: written more than a day after the shipment was sealed.",
-                    "/data/date_of_sealing",
-                    "warn",
-                )
-            )
+            problems.append(breach("T01", "late", "/data/date_of_sealing"))
         return problems
 
     def _amount_problems(self) -> list[Problem]:
         problems = present(
             carats_problem(self.carats, "/data/carats"),
-            sum_problem("carats", self.carats, [line.carats for line in self.lines], "/data/carats"),
+            carats_sum_problem(self.carats, [line.carats for line in self.lines], "/data/carats"),
+            value_sum_problem(self.value_usd, [line.value_usd for line in self.lines], "/data/value_usd"),
         )
         if self.parcels < 1:
-            problems.append(Problem("F02", "A shipment has at least one parcel.", "/data/parcels"))
+            problems.append(breach("F02", "parcels", "/data/parcels"))
         if not self.value_usd:
-            problems.append(Problem("F02", "The value is zero.", "/data/value_usd", "warn"))
-        value = sum((line.value_usd for line in self.lines), Decimal(0))
-        if value != self.value_usd:
-            rounding = abs(value - self.value_usd) <= _CENT * len(self.lines)
-            problems.append(
-                Problem(
-                    "F05",
-                    f"The lines add up to US$ {value}, but the total says US$ {self.value_usd}.",
-                    "/data/value_usd",
-                    "warn" if rounding else "reject",
-                )
-            )
+            problems.append(breach("F02", "worthless", "/data/value_usd"))
         counted = [line.parcels for line in self.lines if line.parcels is not None]
         if len(counted) == len(self.lines) and sum(counted) != self.parcels:
-            problems.append(
-                Problem(
-                    "F06",
-                    f"The lines add up to {sum(counted)} parcels, but the total says {self.parcels}.",
-                    "/data/parcels",
-                    "warn",
-                )
-            )
+            problems.append(breach("F06", "parcels", "/data/parcels", sum=sum(counted), total=self.parcels))
         if self.containers is not None:
-            problems.extend(_container_problems(self.containers, self.parcels))
+            problems.extend(container_problems(self.containers, self.parcels))
         return problems
 
     def _party_problems(self, document: Document) -> list[Problem]:
         problems: list[Problem] = []
-        if self.destination.participant != document.recipient[:2]:
+        bound_for = self.destination.participant
+        if bound_for != document.recipient[:2]:
+            at, recipient = "/data/destination/participant", document.recipient
+            problems.append(breach("S03", "destination", at, destination=bound_for, recipient=recipient))
+        home, country = participant_of(document.source), self.exporter.country
+        if country not in home.countries:
             problems.append(
-                Problem(
-                    "S03",
-                    f"The destination is {self.destination.participant}, but this is addressed to "
-                    f"{document.recipient}.",
-                    "/data/destination/participant",
-                )
+                breach("F11", "exporter", "/data/exporter/country", country=country, home=home.code)
             )
-        for role, party, home in (
-            ("exporter", self.exporter, participant_of(document.source)),
-            ("importer", self.importer, participant_of(self.destination.participant)),
-        ):
-            if party.country not in home.countries:
-                problems.append(
-                    Problem(
-                        "F11",
-                        f"The {role} is in {party.country}, not in {home.name}.",
-                        f"/data/{role}/country",
-                        "warn",
-                    )
-                )
+        home, country = participant_of(bound_for), self.importer.country
+        if country not in home.countries:
+            problems.append(
+                breach("F11", "importer", "/data/importer/country", country=country, home=home.code)
+            )
         return problems
 
 
-def _container_problems(containers: Containers, parcels: int) -> list[Problem]:
+def container_problems(containers: Containers, parcels: int) -> list[Problem]:
     count, seals = containers.count, len(containers.seal_numbers)
     problems: list[Problem] = []
     if count is not None and count > parcels:
         problems.append(
-            Problem(
-                "F13",
-                f"There are more containers ({count}) than parcels ({parcels}).",
-                "/data/containers/count",
-                "warn",
-            )
+            breach("F13", "containers", "/data/containers/count", containers=count, parcels=parcels)
         )
     if count is not None and seals and seals != count:
         problems.append(
-            Problem(
-                "F13",
-                f"There are {seals} seal numbers for {count} containers.",
-                "/data/containers/seal_numbers",
-                "warn",
-            )
+            breach("F13", "seals", "/data/containers/seal_numbers", seals=seals, containers=count)
         )
     return problems
 
@@ -283,16 +236,14 @@ def _line_problems(n: int, line: ShipmentLine) -> list[Problem]:
 
 def _origin_problems(origin: SingleOrigin | MixedList | MixedUndisclosed, at: str) -> list[Problem]:
     if isinstance(origin, MixedUndisclosed):
-        return [Problem("F08", "Mixed origin without a list of countries.", at, "warn")]
+        return [breach("F08", "undisclosed", at)]
     if isinstance(origin, SingleOrigin):
         return present(_country_problem(origin.country, f"{at}/country"))
     problems = present(
         *(_country_problem(code, f"{at}/countries/{n}") for n, code in enumerate(origin.countries))
     )
     if len(set(origin.countries)) < 2:
-        problems.append(
-            Problem("F08", "Mixed origin, but only one country is listed.", f"{at}/countries", "warn")
-        )
+        problems.append(breach("F08", "single", f"{at}/countries"))
     return problems
 
 
@@ -301,5 +252,5 @@ def _country_problem(code: str, pointer: str) -> Problem | None:
     if code in PRODUCERS:
         return None
     if code in ISO_COUNTRIES:
-        return Problem("F07", f"{code} is not known to mine diamonds.", pointer, "warn")
-    return Problem("F07", f"{code} is not the ISO 3166-1 code of a country.", pointer)
+        return breach("F07", "not-mining", pointer, country=code)
+    return breach("F07", "not-a-country", pointer, country=code)

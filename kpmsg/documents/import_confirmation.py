@@ -7,8 +7,6 @@ days later; not to be confused with a receipt, which a machine gives in seconds 
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -23,10 +21,12 @@ from kpmsg.documents.particulars import (
     Party,
     Reference,
     carats_problem,
+    carats_sum_problem,
     hs_problem,
     present,
-    sum_problem,
+    value_sum_problem,
 )
+from kpmsg.documents.plausible import attachment_problems, begun, certificate_problems, to_come
 from kpmsg.documents.vocabulary import (
     Address,
     Carats,
@@ -42,6 +42,7 @@ from kpmsg.documents.vocabulary import (
     UsDollars,
 )
 from kpmsg.errors import Problem
+from kpmsg.rules import breach
 
 Outcome = Literal[
     "confirmed",
@@ -57,6 +58,7 @@ Outcome = Literal[
 """What became of the shipment. `detained` is interim: a later confirmation supersedes it."""
 
 _NOTHING_FOUND_YET = frozenset({"detained", "not_received"})
+_LET_IN = frozenset({"confirmed", "confirmed_with_discrepancy", "confirmed_after_remedy", "partial"})
 
 
 class Found(Particulars):
@@ -135,7 +137,15 @@ class ImportConfirmation(Content):
         return f"{self.name}:{key}"
 
     def breaches(self, document: Document) -> list[Problem]:
-        return [*self._finding_problems(), *self._outcome_problems(), *self._time_problems(document)]
+        return [
+            *certificate_problems(self.certificate, document),
+            *self._finding_problems(),
+            *self._outcome_problems(),
+            *self._cancellation_problems(),
+            *self._time_problems(document),
+            *self._officer_problems(document),
+            *attachment_problems(self.attachments),
+        ]
 
     def _finding_problems(self) -> list[Problem]:
         found = self.found
@@ -144,87 +154,59 @@ class ImportConfirmation(Content):
         )
         if found.lines or found.carats:
             parts = [line.carats for line in found.lines]
-            problems += present(sum_problem("carats", found.carats, parts, "/data/found/carats"))
+            problems += present(carats_sum_problem(found.carats, parts, "/data/found/carats"))
         if self.outcome not in _NOTHING_FOUND_YET or found.carats:
             problems += present(carats_problem(found.carats, "/data/found/carats"))
         if self.outcome not in _NOTHING_FOUND_YET and found.parcels < 1:
-            problems.append(
-                Problem("F02", "At least one parcel must have been found.", "/data/found/parcels")
-            )
+            problems.append(breach("F02", "found-parcels", "/data/found/parcels"))
         values = [line.value_usd for line in found.lines if line.value_usd is not None]
         if found.value_usd is not None and values and len(values) == len(found.lines):
-            total = sum(values, Decimal(0))
-            if total != found.value_usd:
-                rounding = abs(total - found.value_usd) <= Decimal("0.01") * len(values)
-                problems.append(
-                    Problem(
-                        "F05",
-                        f"The lines add up to US$ {total}, but the total says US$ {found.value_usd}.",
-                        "/data/found/value_usd",
-                        "warn" if rounding else "reject",
-                    )
-                )
+            problems += present(value_sum_problem(found.value_usd, values, "/data/found/value_usd"))
         return problems
 
     def _outcome_problems(self) -> list[Problem]:
         problems: list[Problem] = []
         if self.outcome == "confirmed" and self.discrepancies:
-            problems.append(
-                Problem(
-                    "I07",
-                    "The outcome is a plain confirmation, yet discrepancies are listed.",
-                    "/data/outcome",
-                    "warn",
-                )
-            )
+            problems.append(breach("I07", "plain", "/data/outcome"))
         if self.outcome == "confirmed_with_discrepancy" and not self.discrepancies:
-            problems.append(
-                Problem(
-                    "I07",
-                    "The outcome speaks of a discrepancy, but none is listed.",
-                    "/data/discrepancies",
-                    "warn",
-                )
-            )
+            problems.append(breach("I07", "not-listed", "/data/discrepancies"))
         if self.outcome == "not_received" and (self.found.parcels or self.found.carats):
-            problems.append(
-                Problem("I07", "Nothing was received, yet something was found.", "/data/found", "warn")
-            )
+            problems.append(breach("I07", "nothing-received", "/data/found"))
         if self.outcome != "not_received" and self.date_of_receipt is None:
-            problems.append(
-                Problem(
-                    "I03",
-                    "The date of receipt by the Importing Authority is missing.",
-                    "/data/date_of_receipt",
-                )
-            )
+            problems.append(breach("I03", "receipt-date", "/data/date_of_receipt"))
+        return problems
+
+    def _cancellation_problems(self) -> list[Problem]:
+        known = self.knows_cancellation is not None
+        if self.outcome == "arrived_despite_cancellation" and not known:
+            return [breach("I15", "which", "/data/knows_cancellation")]
+        if self.outcome in _LET_IN and known:
+            return [breach("I16", "outcome", "/data/outcome")]
+        return []
+
+    def _officer_problems(self, document: Document) -> list[Problem]:
+        problems: list[Problem] = []
+        authority = self.confirmed_by.authority
+        if authority != document.source:
+            at = "/data/confirmed_by/authority"
+            problems.append(breach("I18", "another", at, authority=authority, source=document.source))
+        if self.outcome == "confirmed" and self.seals_intact == "no":
+            problems.append(breach("I19", "seals", "/data/seals_intact"))
         return problems
 
     def _time_problems(self, document: Document) -> list[Problem]:
-        """Rule T02, as far as the two documents' own ids and dates tell it."""
+        """Rules T02 and I17, as far as the two documents' own ids and dates tell it."""
         problems: list[Problem] = []
-        if self.notification is not None and document.time < _begun(self.notification.id):
-            problems.append(
-                Problem(
-                    "T02",
-                    "This confirmation is dated before the notification it answers.",
-                    "/time",
-                    "warn",
-                )
-            )
-        if (
-            self.date_of_arrival is not None
-            and self.date_of_receipt is not None
-            and self.date_of_receipt < self.date_of_arrival
-        ):
-            problems.append(
-                Problem(
-                    "T02", "Received by the authority before it arrived.", "/data/date_of_receipt", "warn"
-                )
-            )
+        if self.notification is not None and document.time < begun(self.notification.id):
+            problems.append(breach("T02", "before-notification", "/time"))
+        arrived, received = self.date_of_arrival, self.date_of_receipt
+        if arrived is not None and received is not None and received < arrived:
+            problems.append(breach("T02", "before-arrival", "/data/date_of_receipt"))
+        verified = self.date_of_verification
+        if verified is not None and received is not None and verified < received:
+            problems.append(breach("I17", "order", "/data/date_of_verification"))
+        for name in ("date_of_arrival", "date_of_receipt", "date_of_verification"):
+            day = getattr(self, name)
+            if day is not None and to_come(day, document):
+                problems.append(breach("I17", "future", f"/data/{name}", day=day))
         return problems
-
-
-def _begun(message_id: str) -> datetime:
-    """When a UUIDv7 was made: its first 48 bits are milliseconds since 1970 (RFC 9562, 5.7)."""
-    return datetime.fromtimestamp(int(message_id.replace("-", "")[:12], 16) / 1000, UTC)

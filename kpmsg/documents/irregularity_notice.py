@@ -9,9 +9,12 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from kpmsg.documents.envelope import Content, Role
+from kpmsg.documents.envelope import Content, Document, Role
 from kpmsg.documents.particulars import Attachment, Certificate, Reference
-from kpmsg.documents.vocabulary import Date, Maybe, Text
+from kpmsg.documents.plausible import attachment_problems, certificate_problems, early_problems, to_come
+from kpmsg.documents.vocabulary import Date, Text
+from kpmsg.errors import Problem
+from kpmsg.rules import breach
 
 Irregularity = Literal[
     "seal_broken",
@@ -27,6 +30,7 @@ Irregularity = Literal[
     "other",
 ]
 Measure = Literal["none", "detained", "released", "returned", "seized"]
+_NO_VALID_CERTIFICATE = frozenset({"no_certificate", "suspected_forgery"})
 
 
 class IrregularityNotice(Content):
@@ -47,3 +51,30 @@ class IrregularityNotice(Content):
     @property
     def subject(self) -> str:
         return self.certificate.key
+
+    def breaches(self, document: Document) -> list[Problem]:
+        problems = [
+            *certificate_problems(self.certificate, document),
+            *early_problems(self.notification, document),
+            *self._kind_problems(),
+            *attachment_problems(self.attachments),
+        ]
+        if to_come(self.date_found, document):
+            problems.append(breach("R21", "future", "/data/date_found", day=self.date_found))
+        return problems
+
+    def _kind_problems(self) -> list[Problem]:
+        kinds = self.irregularities
+        problems = [
+            breach("R20", "twice", f"/data/irregularities/{n}")
+            for n, kind in enumerate(kinds)
+            if kind in kinds[:n]
+        ]
+        if self.measure in ("none", "released") and not _NO_VALID_CERTIFICATE.isdisjoint(kinds):
+            problems.append(breach("R22", self.measure, "/data/measure"))
+        if "no_certificate" in kinds:
+            if not {"expired", "suspected_forgery"}.isdisjoint(kinds):
+                problems.append(breach("R23", "missing", "/data/irregularities"))
+            if self.notification is None:
+                problems.append(breach("R23", "unnotified", "/data/notification"))
+        return problems

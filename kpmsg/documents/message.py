@@ -9,9 +9,12 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from kpmsg.documents.envelope import Content, Role
+from kpmsg.documents.envelope import Content, Document, Role
 from kpmsg.documents.particulars import Attachment, Certificate
+from kpmsg.documents.plausible import attachment_problems, prefix_problems
 from kpmsg.documents.vocabulary import DocumentId, Flag, Line, Maybe, Text
+from kpmsg.errors import Problem
+from kpmsg.rules import breach
 
 
 class Message(Content):
@@ -31,3 +34,14 @@ class Message(Content):
     @property
     def subject(self) -> str | None:
         return None if self.certificate is None else self.certificate.key
+
+    def breaches(self, document: Document) -> list[Problem]:
+        problems: list[Problem] = []
+        if self.certificate is None:
+            if document.subject is not None:
+                problems.append(breach("N04", "unnamed", "/subject", subject=document.subject))
+            if self.title is None and self.in_reply_to is None:
+                problems.append(breach("N05", "untitled", "/data/title"))
+        elif self.certificate.kind == "kp":
+            problems.extend(prefix_problems(self.certificate))
+        return problems + attachment_problems(self.attachments)

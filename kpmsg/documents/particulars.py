@@ -29,7 +29,8 @@ from kpmsg.documents.vocabulary import (
     UsDollars,
     certificate_key,
 )
-from kpmsg.errors import Problem
+from kpmsg.errors import Problem, Severity
+from kpmsg.rules import breach
 
 ROUGH_DIAMONDS = frozenset({"7102.10", "7102.21", "7102.31"})
 """The HS codes of the Scheme (Section I, "rough diamonds")."""
@@ -40,6 +41,8 @@ PRODUCERS = frozenset(_PRODUCERS.split())
 
 BEYOND_BELIEF = Decimal(10**9)
 """Carats in one shipment that are an error whoever signs them: about nine years of the world's production."""
+
+_CENT = Decimal("0.01")
 
 
 class Particulars(BaseModel):
@@ -141,33 +144,37 @@ def hs_problem(hs: str, pointer: str) -> Problem | None:
         return None
     digits = hs.replace(".", "")
     if digits in {"710229", "710239"}:
-        why = f"HS {hs} is for worked diamonds, which are outside the Kimberley Process and need no certificate."
-    elif digits.startswith("7104"):
-        why = f"HS {hs} is for synthetic stones, which are outside the Kimberley Process and need no certificate."
-    elif f"{digits[:4]}.{digits[4:6]}" in ROUGH_DIAMONDS:
-        why = (
-            f'Write the HS code as "{digits[:4]}.{digits[4:6]}", without national digits, instead of "{hs}".'
-        )
-    else:
-        why = f'HS {hs} is not one of the three codes of rough diamonds: "7102.10", "7102.21", "7102.31".'
-    return Problem("F04", why, pointer)
+        return breach("F04", "worked", pointer, hs=hs)
+    if digits.startswith("7104"):
+        return breach("F04", "synthetic", pointer, hs=hs)
+    plain = f"{digits[:4]}.{digits[4:6]}"
+    if plain in ROUGH_DIAMONDS:
+        return breach("F04", "written", pointer, hs=hs, plain=plain)
+    return breach("F04", "other", pointer, hs=hs)
 
 
 def carats_problem(carats: Decimal, pointer: str) -> Problem | None:
     """Rule F02 for a weight: more than nothing, and less than anything the world could ship."""
     if not carats:
-        return Problem("F02", "The carat weight must be more than zero.", pointer)
+        return breach("F02", "weightless", pointer)
     if carats >= BEYOND_BELIEF:
-        return Problem("F02", f"{carats} carats is more than the world mines in years.", pointer)
+        return breach("F02", "beyond-belief", pointer, carats=carats)
     return None
 
 
-def sum_problem(what: str, total: Decimal, parts: list[Decimal], pointer: str) -> Problem | None:
+def carats_sum_problem(total: Decimal, parts: list[Decimal], pointer: str) -> Problem | None:
     """Rule F05 for weights: the lines must add up to the total exactly."""
+    found = sum(parts, Decimal(0))
+    return None if found == total else breach("F05", "carats", pointer, sum=found, total=total)
+
+
+def value_sum_problem(total: Decimal, parts: list[Decimal], pointer: str) -> Problem | None:
+    """Rule F05 for values: rounding may cost up to a cent a line, and is only warned of."""
     found = sum(parts, Decimal(0))
     if found == total:
         return None
-    return Problem("F05", f"The lines add up to {found} {what}, but the total says {total}.", pointer)
+    severity: Severity = "warn" if abs(found - total) <= _CENT * len(parts) else "reject"
+    return breach("F05", "value", pointer, severity=severity, sum=found, total=total)
 
 
 def present(*problems: Problem | None) -> list[Problem]:

@@ -22,10 +22,9 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from kpmsg.errors import Problem
+from kpmsg.errors import Problem, shown
 
 _AT_MOST = 50
-_SHOWN = 40
 _CODES = {
     "missing": "document-missing",
     "union_tag_not_found": "document-missing",
@@ -108,17 +107,16 @@ def _bounds(kind: str, context: Mapping[str, Any]) -> str:
 
 
 def _shown(value: object) -> str:
-    """A value as it may be repeated: at most forty characters, nothing that acts on a screen or a log."""
+    """A value as it may be repeated, as JSON would write it."""
     if value is None:
         return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
-        return str(value)[:_SHOWN]
+        return shown(value)
     if not isinstance(value, str):
         return "a list" if isinstance(value, list) else "an object"
-    cut = value if len(value) <= _SHOWN else value[: _SHOWN - 3] + "..."
-    return json.dumps("".join(c if c.isprintable() else f"<{ord(c):04X}>" for c in cut), ensure_ascii=False)
+    return json.dumps(shown(value), ensure_ascii=False)
 
 
 def _members(location: Sequence[int | str], document: object) -> list[str | int]:

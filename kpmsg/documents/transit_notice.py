@@ -6,14 +6,19 @@ shipment leaves as it entered.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from kpmsg.documents.envelope import Content, Role
-from kpmsg.documents.export_notification import Containers, Transport
-from kpmsg.documents.particulars import Certificate
+from kpmsg.documents.envelope import Content, Document, Role
+from kpmsg.documents.export_notification import Containers, Transport, container_problems
+from kpmsg.documents.issuing import issuing_problems
+from kpmsg.documents.particulars import Certificate, carats_problem, present
+from kpmsg.documents.plausible import past
 from kpmsg.documents.vocabulary import Carats, Count, Date, Line, Maybe, ParticipantCode, Text
+from kpmsg.errors import Problem
+from kpmsg.rules import breach
 
 
 class TransitNotice(Content):
@@ -38,3 +43,30 @@ class TransitNotice(Content):
     @property
     def subject(self) -> str:
         return self.certificate.key
+
+    def breaches(self, document: Document) -> list[Problem]:
+        return [
+            *issuing_problems(self.certificate, document),
+            *self._way_problems(document),
+            *self._shipment_problems(),
+        ]
+
+    def _way_problems(self, document: Document) -> Iterator[Problem]:
+        """Rules T11 to T13: through another Participant than the one it is bound for, in that order, and told in time."""
+        if self.expected_exit is not None and self.expected_exit < self.expected_entry:
+            yield breach("T11", "reversed", "/data/expected_exit")
+        if self.destination == document.recipient[:2]:
+            yield breach("T12", "arrives", "/data/destination", destination=self.destination)
+        elif self.destination == document.source[:2]:
+            yield breach("T12", "home", "/data/destination")
+        if past(self.expected_entry, document):
+            yield breach("T13", "late", "/data/expected_entry")
+
+    def _shipment_problems(self) -> Iterator[Problem]:
+        yield from present(carats_problem(self.carats, "/data/carats"))
+        if self.parcels < 1:
+            yield breach("F02", "parcels", "/data/parcels")
+        if self.containers is None or not self.containers.seal_numbers:
+            yield breach("T14", "unsealed", "/data/containers")
+        if self.containers is not None:
+            yield from container_problems(self.containers, self.parcels)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from kpmsg.documents.envelope import Content, Role
+from kpmsg.documents.envelope import Content, Document, Role
 from kpmsg.documents.vocabulary import DocumentId, Text
+from kpmsg.errors import Problem
+from kpmsg.rules import breach
 
 
 class Withdrawal(Content):
@@ -25,3 +27,8 @@ class Withdrawal(Content):
     def claim(self, key: str) -> str:  # noqa: ARG002 - a document has one id, whatever it is about
         """A document is withdrawn once."""
         return f"{self.name}:{self.withdraws}"
+
+    def breaches(self, document: Document) -> list[Problem]:  # noqa: ARG002 - that it is not its own is sure: an id is a digest
+        """Rule W01: "-" and "x" are what forms are filled with that demand a reason. Two letters are one word in Chinese."""
+        said = sum(character.isalnum() for character in self.reason)
+        return [breach("W01", "empty", "/data/reason")] if said < 2 else []

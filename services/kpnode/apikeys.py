@@ -25,18 +25,26 @@ class ApiKeys:
         self._database = database
         self._clock = clock
 
-    async def add(self, name: str, scopes: Sequence[str], days: int | None = None) -> dict[str, Any]:
-        """A new API key; its text is in the answer and nowhere else."""
+    async def add(
+        self, name: str, scopes: Sequence[str], days: int | None = None, person: str | None = None
+    ) -> dict[str, Any]:
+        """A new API key; its text is in the answer and nowhere else. `person`: who holds it, if not `name`."""
         now = self._clock()
         expires = None if days is None else now + timedelta(days=days)
         try:
             chosen = [Scope(scope) for scope in scopes]
             token = await self._database.write(
-                lambda c: create_caller(c, name, chosen, rfc3339(now), expires=expires)
+                lambda c: create_caller(c, name, chosen, rfc3339(now), expires=expires, person=person)
             )
         except ValueError as error:
             raise ApiKeyError(f"{error}; scopes are {', '.join(Scope)}") from None
-        return {"name": name, "scopes": list(scopes), "key": token, "expires": expires and rfc3339(expires)}
+        return {
+            "name": name,
+            "person": person or name,
+            "scopes": list(scopes),
+            "key": token,
+            "expires": expires and rfc3339(expires),
+        }
 
     async def every(self) -> list[dict[str, Any]]:
         """Every key there ever was; no secret among it."""
@@ -44,6 +52,7 @@ class ApiKeys:
             {
                 "id": caller.id,
                 "name": caller.name,
+                "person": caller.person,
                 "scopes": sorted(caller.scopes),
                 "created_at": caller.created_at,
                 "expires": caller.usable_until and rfc3339(caller.usable_until),

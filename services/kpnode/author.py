@@ -1,18 +1,25 @@
-"""Who this node is, and its hand: drafts become signed documents here and nowhere else."""
+"""Who this node is, and its hand: drafts are examined here, and become signed documents here and nowhere else.
+
+Decides whom a draft goes to and whether it may be signed as it stands. Whether somebody else has to agree (`kpnode.release`), and
+what is committed meanwhile (`kpnode.store.submissions`), it does not know.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from uuid_utils.compat import uuid7
 
 from kpmsg import documents
+from kpmsg.documents import TYPES, Content, Document
 from kpmsg.errors import DraftError, Problem
 from kpmsg.keyrecord import KeyRecord
 from kpmsg.keys import Signer, SoftwareSigner
+from kpmsg.policy import Practice
+from kpmsg.screening import screen
 from kpmsg.verification import may_write, seal_document
 from kpnode.store.documents import Item
 
@@ -37,32 +44,120 @@ def rfc3339(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
+EVERYBODY: Final = "*"
+"""The recipient of a draft that is meant for every partner."""
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """One draft as it would be signed, and every rule that it breaks. `document` is None if it has no form to sign."""
+
+    document: Document | None
+    payload: bytes
+    problems: tuple[Problem, ...]
+
+    @property
+    def refused(self) -> bool:
+        return any(problem.severity == "reject" for problem in self.problems)
+
+
+def addressed(drafts: Sequence[Any], partners: Sequence[str]) -> tuple[list[Any], list[int]]:
+    """Each draft for one recipient, and its place in the request: one for everybody becomes one for each of `partners`.
+
+    A draft that may not go to everybody, or that would reach nobody, stays as it is and is refused when it is examined.
+    """
+    single: list[Any] = []
+    places: list[int] = []
+    for place, draft in enumerate(drafts):
+        copies = [draft]
+        if _to_everybody(draft) and partners:
+            content = content_of(draft)
+            if content is not None and content.broadcast:
+                copies = [draft | {"recipient": address} for address in partners]
+        single += copies
+        places += [place] * len(copies)
+    return single, places
+
+
+def content_of(draft: Any) -> type[Content] | None:
+    """The document type that a draft names, shortly or wholly; None if it names none of ours."""
+    kind = draft.get("type") if isinstance(draft, dict) else None
+    return _CONTENT.get(kind) if isinstance(kind, str) else None
+
+
+def examine(
+    draft: Any,
+    identity: Identity,
+    now: datetime,
+    practice: Practice,
+    *,
+    strictly_parsed: bool = False,
+) -> Examined:
+    """Everything that signing `draft` asks of it, without signing. Pointers are into the draft; nothing is raised for a bad one.
+
+    What else has been said of its certificate is asked in the transaction that commits it (`kpnode.store.submissions`).
+    """
+    if _to_everybody(draft):
+        return Examined(None, b"", (_not_to_everybody(content_of(draft)),))
+    try:
+        document, payload = documents.compose(
+            draft, source=identity.address, id=uuid7(), time=now, strictly_parsed=strictly_parsed
+        )
+    except DraftError as error:
+        return Examined(None, b"", error.problems)
+    problems = documents.breaches(document)
+    if not may_write(document, identity.records):
+        text = f"{identity.address} is not registered for this kind of document; its key record names its roles."
+        problems.append(Problem("address-role", text, "/type"))
+    return Examined(document, payload, (*problems, *screen(document, practice, received=None)))
+
+
 def compose(
-    drafts: Sequence[Any], identity: Identity, now: datetime, *, strictly_parsed: bool = False
+    drafts: Sequence[Any],
+    identity: Identity,
+    now: datetime,
+    practice: Practice,
+    *,
+    strictly_parsed: bool = False,
+    places: Sequence[int] | None = None,
 ) -> list[Item]:
     """Sign all drafts, or raise DraftError with everything that is wrong with any of them.
 
-    Nothing is signed after the first fault. If there are several drafts, pointers begin with the draft's number.
+    Nothing is signed after the first fault. If there are several drafts, pointers begin with the draft's number, or with its
+    place in the request if `places` tells it.
     """
     problems: list[Problem] = []
     items: list[Item] = []
-    for index, draft in enumerate(drafts):
-        try:
-            document, payload = documents.compose(
-                draft, source=identity.address, id=uuid7(), time=now, strictly_parsed=strictly_parsed
-            )
-        except DraftError as error:
-            at = f"/{index}" if len(drafts) > 1 else ""
-            problems += [
-                Problem(p.code, p.text, f"{at}{p.pointer or ''}", p.severity) for p in error.problems
-            ]
-            continue
-        if not may_write(document, identity.records):
-            text = f"{identity.address} is not registered for this kind of document; its key record names its roles."
-            problems.append(Problem("address-role", text, f"/{index}/type" if len(drafts) > 1 else "/type"))
-        if not problems:
-            verified = seal_document(document, payload, identity.document_signers)
-            items.append(Item(verified, documents.claim(document)))
+    of = range(len(drafts)) if places is None else places
+    several = bool(of) and of[-1] > 0
+    for place, draft in zip(of, drafts, strict=True):
+        examined = examine(draft, identity, now, practice, strictly_parsed=strictly_parsed)
+        if examined.refused or examined.document is None:
+            at = f"/{place}" if several else ""
+            problems += [replace(p, pointer=f"{at}{p.pointer or ''}") for p in examined.problems]
+        elif not problems:
+            verified = seal_document(examined.document, examined.payload, identity.document_signers)
+            items.append(Item(verified, claim_of(examined.document, practice), remarks=examined.problems))
     if problems:
-        raise DraftError(problems)
+        raise DraftError(list(dict.fromkeys(problems)))  # copies of one draft break the same rules
     return items
+
+
+def claim_of(document: Document, practice: Practice) -> str | None:
+    """What the document takes for itself, under the certificate's number as its issuer normalises it."""
+    return documents.claim(document, practice.key(document.subject) if document.subject else None)
+
+
+_CONTENT: Final = {name: kind for kind in TYPES.values() for name in (kind.name, kind.type)}
+
+
+def _to_everybody(draft: Any) -> bool:
+    return isinstance(draft, dict) and draft.get("recipient") == EVERYBODY
+
+
+def _not_to_everybody(content: type[Content] | None) -> Problem:
+    if content is not None and content.broadcast:
+        return Problem("partner-unknown", "There is no partner yet to send this to.", "/recipient")
+    some = ", ".join(kind.name for kind in TYPES.values() if kind.broadcast)
+    text = f'Only these go to every partner at once: {some}. Name one recipient instead of "*".'
+    return Problem("document-format", text, "/recipient")

@@ -17,9 +17,11 @@ from typing import Any, Final, Literal
 
 from kpmsg.errors import KeyFileError, RefusedError
 from kpmsg.keys import SoftwareSigner
+from kpmsg.policy import Policy
 from kpnode import migrations, setup
 from kpnode.home import Home
 from kpnode.pki import PkiError, client_context, read_certificate
+from kpnode.practice import contradictions
 from kpnode.settings import Settings
 from kpnode.setup import SetupError
 from kpnode.store.condition import condition
@@ -131,6 +133,7 @@ def _record(settings: Settings, now: datetime) -> Iterator[Finding]:
             "Name or endpoints in the settings are not those that our key record tells partners.",
             "kpnode record --new-version, and send it to every partner.",
         )
+    yield from _policy(settings, newest.policy, now)
     if newest.issued > now + timedelta(minutes=5):
         yield Finding(
             "clock",
@@ -140,6 +143,23 @@ def _record(settings: Settings, now: datetime) -> Iterator[Finding]:
         )
     else:
         yield good("clock", f"The clock says {now:%Y-%m-%d %H:%M} UTC, after everything that we have signed.")
+
+
+def _policy(settings: Settings, told: Policy | None, now: datetime) -> Iterator[Finding]:
+    sound = True
+    for contradiction in contradictions(settings.policy, settings.local, settings.address, now.date()):
+        sound = False
+        yield Finding("policy", "warn", f"{contradiction}.", "Correct [policy] or [local] in the settings.")
+    if settings.policy != (told or Policy()):
+        sound = False
+        yield Finding(
+            "policy",
+            "warn",
+            "[policy] in the settings is not what our key record tells partners; they go by the record, and so do we.",
+            "kpnode record --new-version, and send it to every partner.",
+        )
+    if sound:
+        yield good("policy", "What is published is what the settings say, and nothing in it contradicts itself.")
 
 
 def _certificates(settings: Settings, home: Home, now: datetime) -> Iterator[Finding]:

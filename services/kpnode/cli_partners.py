@@ -144,17 +144,24 @@ def apikey_add(
         list[str],
         typer.Option(
             metavar="SCOPE",
-            help="What it may do; repeat for more than one: documents:write, documents:read, partners:read, "
-            "partners:operate, incidents:write, metrics:read.",
+            help="What it may do; repeat for more than one: documents:write, documents:read, documents:release, "
+            "partners:read, partners:operate, incidents:write, metrics:read.",
         ),
     ],
     days: Annotated[
         int | None, typer.Option(min=1, help="For how many days; else until it is revoked.")
     ] = None,
+    person: Annotated[
+        str | None,
+        typer.Option(
+            help="Who holds the key, if NAME does not say it. Nobody releases their own drafts with a second key.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Make an API key. It is shown once; only its hash is stored."""
-    done = operate(context, "apikey-add", name=name, scopes=scope, days=days)
+    done = operate(context, "apikey-add", name=name, scopes=scope, days=days, person=person)
     print_json(done) if as_json else print(done["key"])
 
 
@@ -166,9 +173,16 @@ def apikey_list(context: typer.Context, as_json: Json = False) -> None:
         print_json(found)
         return
     print_table(
-        ["id", "name", "scopes", "made", "until"],
+        ["id", "name", "person", "scopes", "made", "until"],
         [
-            [each["id"], each["name"], "\n".join(each["scopes"]), minutes(each["created_at"]), _until(each)]
+            [
+                each["id"],
+                each["name"],
+                each["person"],
+                "\n".join(each["scopes"]),
+                minutes(each["created_at"]),
+                _until(each),
+            ]
             for each in found
         ],
     )

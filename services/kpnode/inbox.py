@@ -17,9 +17,11 @@ from datetime import datetime
 
 from kpmsg import documents, frames, jws, register
 from kpmsg.errors import MalformedError, MisaddressedError, RefusedError, UntrustedKeyError
+from kpmsg.fileframes import FileWord
 from kpmsg.frames import Frame, Page, PageRequest, Receipt, Refusal, Request, Statement, Status, StatusRequest
 from kpmsg.keyrecord import KeyRecord
 from kpmsg.keys import Signer
+from kpmsg.policy import Practice
 from kpmsg.register import Conversation, Step
 from kpmsg.verification import Verified, open_documents, open_statement
 from kpnode import crash
@@ -40,6 +42,7 @@ class Parties:
     own_records: Sequence[KeyRecord]
     partner_records: Sequence[KeyRecord]
     node_signer: Signer
+    practice: Practice
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,7 @@ class Opened:
     answerable: list[tuple[bytes, str, str]] = field(
         default_factory=list
     )  # those of `refused` that are owed a refusal
+    files: list[FileWord] = field(default_factory=list)  # for `kpnode.files`; nothing of it is signed
 
 
 @dataclass(slots=True)
@@ -97,11 +101,16 @@ def _open_frame(frame: Frame, parties: Parties, now: datetime, opened: Opened) -
         raise MisaddressedError(
             "address-frame", "the frame is not from the partner it came from, or not for us"
         )
+    if frame.file is not None:
+        opened.files.append(frame.file)
+        return
     if frame.request is not None:
         opened.arrived.append(Arrived(frame.request))
         return
     if frame.name == "documents":
-        items = _open_lines(frame.lines, parties.partner_records, parties.partner, parties.me, now, opened)
+        items = _open_lines(
+            frame.lines, parties.partner_records, parties.partner, parties.me, now, opened, parties.practice
+        )
         if items:
             opened.arrived.append(Arrived(None, tuple(items)))
         return
@@ -110,7 +119,9 @@ def _open_frame(frame: Frame, parties: Parties, now: datetime, opened: Opened) -
     if isinstance(
         statement, Page
     ):  # what comes with a page is ours, and only our own signature makes it so (R6)
-        items = _open_lines(frame.lines[1:], parties.own_records, parties.me, parties.partner, None, opened)
+        items = _open_lines(
+            frame.lines[1:], parties.own_records, parties.me, parties.partner, None, opened, parties.practice
+        )
     opened.arrived.append(Arrived(statement, tuple(items), frame.lines[0]))
 
 
@@ -121,6 +132,7 @@ def _open_lines(
     recipient: str,
     now: datetime | None,
     opened: Opened,
+    practice: Practice,
 ) -> list[Item]:
     items = []
     for line, first in zip(
@@ -133,7 +145,9 @@ def _open_lines(
             result = open_documents([line], sender=sender, source=source, recipient=recipient, now=None)[0]
             late = True
         if isinstance(result, Verified):
-            items.append(Item(result, documents.claim(result.document), late))
+            subject = result.document.subject
+            claim = documents.claim(result.document, practice.key(subject) if subject else None)
+            items.append(Item(result, claim, late))
         else:
             opened.refused.append((line, result.code, result.text))
             if now is not None:
@@ -169,7 +183,7 @@ def transact(
     set_aside: frozenset[str] = frozenset(),
 ) -> Outcome:
     """Everything that one delivery changes, in the transaction of `connection`. Returns what to do once it committed."""
-    ledger = PartnerLedger(connection, parties.partner, at, set_aside=set_aside)
+    ledger = PartnerLedger(connection, parties.partner, at, parties.practice, set_aside=set_aside)
     outcome = Outcome(conversation, ledger.effects, [], [], settled=False, refusals=[])
     for arrived in _joined(opened.arrived):
         step = Step(outcome.conversation)

@@ -14,6 +14,7 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
@@ -21,12 +22,14 @@ from typing import Any, Final
 import structlog
 
 from kpmsg import register
-from kpmsg.errors import KeyFileError
+from kpmsg.errors import DraftError, KeyFileError
 from kpmsg.frames import StatusRequest
 from kpmsg.keyrecord import KeyRecord
+from kpmsg.policy import Practice
 from kpnode import answering, crash, inbox
 from kpnode.author import Identity, compose, rfc3339
 from kpnode.awaited import Awaited
+from kpnode.files import Files
 from kpnode.inbox import Opened, Outcome, Parties
 from kpnode.peer import Peer, nonce
 from kpnode.relay import Relay
@@ -34,7 +37,7 @@ from kpnode.store import answers, partners
 from kpnode.store.database import Database, StoreError, Transaction
 from kpnode.store.ledger import Effects, PartnerLedger
 from kpnode.store.partners import PartnerRow
-from kpnode.store.submissions import Committed, Submission, submit
+from kpnode.store.submissions import Committed, ObjectedError, Submission, submit
 from kpnode.transports import Link
 
 OFF_LOOP: Final = 8  # from so many signatures on, work leaves the event loop
@@ -53,10 +56,13 @@ class Node:
         *,
         connect: Callable[[PartnerRow], Link],
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        practice: Practice | None = None,
     ) -> None:
         self.identity = identity
         self.database = database
         self.clock = clock
+        self.practice = practice or Practice(identity.address)
+        self._submit = partial(_submit, practice=self.practice)
         self.started_at = clock()
         self.counts: Counter[tuple[str, ...]] = Counter()
         self.peers: dict[str, Peer] = {}
@@ -64,6 +70,9 @@ class Node:
         self._records: dict[str, list[KeyRecord]] = {}
         self._relays: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self.files = Files(
+            self.address, database, self.peers, stamp=self.stamp, count=self._count, announce=self._announce
+        )
         self._awaited = Awaited()
         self._owed = asyncio.Event()
         self._changed = asyncio.Event()
@@ -81,10 +90,13 @@ class Node:
     async def start(self) -> None:
         """Read what is committed and take up the talk with every partner. The database has been started."""
         self._records = await self.database.read(lambda c: partners.plain(partners.records(c)))
+        for address, records in {**self._records, self.address: list(self.identity.records)}.items():
+            self.practice.publish(address, records[-1].policy if records else None)
         for row in await self.database.read(partners.partners):
             self.attach(row)
         self._owed.set()
         self._spawn(self._forever("answers", self._answer))
+        self._spawn(self._forever("files", self.files.run))
 
     async def stop(self) -> None:
         """Stop sending and receiving; nothing is lost by it."""
@@ -101,12 +113,19 @@ class Node:
         """Begin to exchange with a partner that has been saved."""
         if records is not None:
             self._records[row.address] = list(records)
+            self.practice.publish(row.address, records[-1].policy if records else None)
         peer = Peer(
             row.address, self._records[row.address], self._connect(row), paused=row.paused_at is not None
         )
         self.peers[row.address] = peer
         relay = Relay(
-            self.address, peer, self.database, stamp=self.stamp, deliver=self._deliver, count=self._count
+            self.address,
+            peer,
+            self.database,
+            self.practice,
+            stamp=self.stamp,
+            deliver=self._deliver,
+            count=self._count,
         )
         self._relays[row.address] = asyncio.create_task(self._forever(f"relay {row.address}", relay.run))
 
@@ -117,6 +136,16 @@ class Node:
             await asyncio.gather(task, return_exceptions=True)
         if (peer := self.peers.pop(address, None)) is not None:
             await peer.link.close()
+
+    def _parties(self, peer: Peer) -> Parties:
+        return Parties(
+            self.address,
+            peer.address,
+            self.identity.records,
+            peer.records,
+            self.identity.node_signer,
+            self.practice,
+        )
 
     def _spawn(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
@@ -156,7 +185,14 @@ class Node:
         known to have been written. `strictly_parsed`: see `kpmsg.documents.compose`.
         """
         now = self.clock()
-        make = partial(compose, drafts, self.identity, now, strictly_parsed=strictly_parsed)
+        make = partial(
+            compose,
+            drafts,
+            self.identity,
+            now,
+            self.practice,
+            strictly_parsed=strictly_parsed,
+        )
         if len(drafts) < OFF_LOOP and self.identity.signs_at_once:
             items = make()
         else:
@@ -175,7 +211,12 @@ class Node:
 
     async def _commit(self, submission: Submission) -> Committed:
         try:
-            committed: Committed = await self.database.share(_submit, submission)
+            committed: Committed = await self.database.share(self._submit, submission)
+        except ObjectedError as error:
+            at = f"/{error.index}" if len(submission.items) > 1 else ""
+            raise DraftError(
+                [replace(p, pointer=f"{at}{p.pointer or ''}") for p in error.problems]
+            ) from None
         except StoreError:
             for peer in self.peers.values():
                 peer.unread = True  # it may have been committed all the same, and then it must be sent
@@ -200,9 +241,7 @@ class Node:
     async def receive(self, partner: str, deliveries: Sequence[bytes]) -> list[bytes]:
         """Take in frames that the transport has proven to be `partner`'s; returns signed replies, after the commit."""
         peer = self.peers[partner]
-        parties = Parties(
-            self.address, partner, self.identity.records, peer.records, self.identity.node_signer
-        )
+        parties = self._parties(peer)
         now = self.clock()
         if sum(len(data) for data in deliveries) < 4096 * OFF_LOOP // 2:
             opened = inbox.open_frames(deliveries, parties, now)
@@ -220,7 +259,7 @@ class Node:
             except Exception:
                 log.exception("effects-failed", partner=partner)
                 replies = await self._one_by_one(peer, opened, parties, at)
-        return replies
+        return [*replies, *await self.files.receive(peer, opened)]
 
     async def _transact(
         self, peer: Peer, opened: Opened, parties: Parties, at: str, set_aside: frozenset[str] = frozenset()
@@ -332,7 +371,9 @@ class Node:
         while True:
             await self._owed.wait()
             self._owed.clear()
-            await answering.answer(self.identity, self.database, self.peers, self.clock, self._commit)
+            await answering.answer(
+                self.identity, self.database, self.peers, self.practice, self.clock, self._commit
+            )
 
     # -- the operator ----------------------------------------------------------------------------------------------------
 
@@ -353,14 +394,12 @@ class Node:
     async def override(self, address: str, because: str) -> None:
         """R10: send to this partner without its first answer. Recorded as an incident, with the reason."""
         peer, at = self.peers[address], self.stamp()
-        parties = Parties(
-            self.address, address, self.identity.records, peer.records, self.identity.node_signer
-        )
+        parties = self._parties(peer)
         async with peer.lock:
             conversation = peer.conversation
 
             def run(connection: Transaction) -> Outcome:
-                book = PartnerLedger(connection, address, at)
+                book = PartnerLedger(connection, address, at, self.practice)
                 outcome = Outcome(conversation, book.effects, [], [], settled=False, refusals=[])
                 step = register.override(conversation, book, at)
                 book.record(step.changes)
@@ -387,7 +426,7 @@ class Node:
                 await self._changed.wait()
 
 
-def _submit(connection: Transaction, submissions: list[Submission]) -> Sequence[Any]:
-    outcomes = submit(connection, submissions)
+def _submit(connection: Transaction, submissions: list[Submission], practice: Practice) -> Sequence[Any]:
+    outcomes = submit(connection, submissions, practice)
     crash.point("A1")
     return outcomes

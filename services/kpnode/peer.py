@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from kpmsg.fileframes import HEAD as FILE
 from kpmsg.keyrecord import KeyRecord
 from kpmsg.register import Conversation
 from kpmsg.schedule import Schedule
@@ -78,8 +79,12 @@ class Peer:
         self.wake.set()
 
     def post(self, frames: Sequence[bytes]) -> None:
-        """Have replies sent as soon as the link is free."""
-        self.outbox.extend(frames)
+        """Have replies sent as soon as the link is free. Of pieces of files, which are large, only the last one waits."""
+        for frame in frames:
+            if frame.startswith(FILE):
+                for older in [one for one in self.outbox if one.startswith(FILE)]:
+                    self.outbox.remove(older)
+            self.outbox.append(frame)
         if frames:
             self.wake.set()
 

@@ -15,6 +15,7 @@ import structlog
 
 from kpmsg import frames, register
 from kpmsg.frames import StatusRequest
+from kpmsg.policy import Practice
 from kpnode import crash
 from kpnode.peer import Peer, nonce
 from kpnode.store import documents
@@ -34,6 +35,7 @@ class Relay:
         me: str,
         peer: Peer,
         database: Database,
+        practice: Practice,
         *,
         stamp: Callable[[], str],
         deliver: Callable[[str, Sequence[bytes]], None],
@@ -42,6 +44,7 @@ class Relay:
         self._me = me
         self._peer = peer
         self._database = database
+        self._practice = practice
         self._stamp = stamp
         self._deliver = deliver
         self._count = count
@@ -88,7 +91,7 @@ class Relay:
             step = await self._database.read(
                 lambda c: register.ask(
                     self._peer.conversation,
-                    PartnerLedger(c, self._peer.address, self._stamp()),
+                    PartnerLedger(c, self._peer.address, self._stamp(), self._practice),
                     nonce(),
                 )
             )

@@ -165,7 +165,7 @@ def confirmation(notification: Document, digest: str, *, fewer_carats: Decimal |
     heaviest = max(range(len(sent.lines)), key=lambda n: sent.lines[n].carats)
     if sent.lines[heaviest].carats <= missing:
         raise ValueError("no line is heavier than what should be missing")
-    arrived = notification.time.date() + timedelta(days=2)
+    arrived = notification.time.date() + timedelta(days=1)
     weights: dict[str, Decimal] = {}
     for n, line in enumerate(sent.lines):
         weights[line.hs] = weights.get(line.hs, Decimal(0)) + line.carats - (missing if n == heaviest else 0)

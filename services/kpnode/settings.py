@@ -18,6 +18,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SecretStr,
@@ -35,6 +36,9 @@ from pydantic_settings import (
 )
 from pydantic_settings.exceptions import SettingsError as UnreadableValueError
 
+from kpmsg.policy import Policy
+from kpnode.practice import Local, strictly
+from kpnode.release import FourEyes
 from kpnode.transports.loopback import is_loopback
 
 PREFIX: Final = "KPNODE_"
@@ -234,6 +238,14 @@ class Settings(BaseSettings):
         default=False, description="Take part in direct exchange over HTTPS: POST /exchange/... is answered."
     )
     api: Api = Field(default=Api(), description="The API.")
+    four_eyes: FourEyes = Field(default=FourEyes(), description="Who must agree before something is said.")
+    policy: Annotated[Policy, BeforeValidator(strictly(Policy))] = Field(
+        default=Policy(),
+        description="Our practice, published in our key record (`kpnode record --new-version` after a change).",
+    )
+    local: Annotated[Local, BeforeValidator(strictly(Local))] = Field(
+        default=Local(), description="Our practice that is not published."
+    )
     log: Log = Field(default=Log(), description="Logs.")
 
     @field_validator("passphrase")

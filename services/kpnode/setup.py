@@ -21,6 +21,7 @@ from kpnode import pki
 from kpnode.author import rfc3339
 from kpnode.home import Home, replace_file
 from kpnode.pki import CertificateAuthority
+from kpnode.practice import published
 from kpnode.provisioning import write_broker_files
 from kpnode.settings import Settings
 from kpnode.store import partners
@@ -267,12 +268,14 @@ def next_record(
         "endpoints": ({"amqps": {"host": reached[0], "port": reached[1]}} if reached else {})
         | ({"https": settings.public.https} if settings.public.https else {}),
         "certificates": {"prefixes": list(settings.certificate_prefixes)},
+        "policy": published(settings.policy),
     }
     told = {name: value for name, value in fields.items() if name not in {"version", "previous", "issued"}}
     same_hand = payload.get("identity", {}).get("keys") == [identity.public.jwk]
     if previous is not None and same_hand and all(payload.get(name) == value for name, value in told.items()):
         raise SetupError(f"nothing has changed since version {previous.record.version} of our key record")
-    return issue(fields, [identity], [keys.of(use) for use in USES])
+    said = {name: value for name, value in fields.items() if name != "policy" or value is not None}
+    return issue(said, [identity], [keys.of(use) for use in USES])
 
 
 def keep_record(settings: Settings, raw: bytes, previous: VerifiedRecord | None) -> VerifiedRecord:

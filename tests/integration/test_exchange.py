@@ -175,8 +175,8 @@ async def test_an_unknown_number_is_answered_by_a_signed_rejection(pair: list[tu
         assert answer.name == "rejection"
         assert isinstance(answer.data, documents.Rejection)
         assert answer.data.refers_to == forged
-        assert (await states(ae))["BW999999"] == "unknown-number"
-        assert (await states(bw))["BW999999"] == "unknown-number"
+        assert (await states(ae))["BW999999"] == "suspected-counterfeit"
+        assert (await states(bw))["BW999999"] == "suspected-counterfeit"
         assert "rule-I01" in await incidents(bw)
 
 
@@ -261,13 +261,13 @@ async def test_effects_that_fail_three_times_are_set_aside(
         shipments = trade()
         real = case.fold
 
-        def failing(key: str, filed: Any) -> Any:
+        def failing(key: str, filed: Any, practice: Any) -> Any:
             filed = list(filed)
             if any(
                 i.document.recipient == "AE" and i.document.data.certificate.key == poisoned for i in filed
             ):
                 raise ZeroDivisionError
-            return real(key, filed)
+            return real(key, filed, practice)
 
         draft = shipments.notification(1)
         poisoned = documents.certificate_key(draft["data"]["certificate"]["number_raw"])

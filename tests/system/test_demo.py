@@ -77,7 +77,7 @@ def test_an_outage_ends_complete(directory: Path) -> None:
     said = run(directory, "--once", "--outage", "--shipments", "12")
     assert "All 12 shipments are confirmed on both sides; nothing is lost, nothing doubled." in said
     assert "Repaired: 3 documents sent again, 3 taken back from the partner" in said
-    assert "11 confirmed, 1 confirmed-with-discrepancy, 1 unknown-number" in said
+    assert "11 confirmed, 1 confirmed-with-discrepancy, 1 suspected-counterfeit" in said
     assert "Incident for the officers of BW: register-" in said  # shorter, or different: whoever asks first
     assert "FAULT" not in said
 

@@ -124,6 +124,8 @@ IMPORT_CONFIRMATION: dict[str, Any] = {
         "coupon": {"number": "C-1", "paper_sent": False},
         "remarks": "Scale 4",
         "supersedes": DIGEST,
+        "knows_cancellation": DIGEST,
+        "attachments": [{"name": "coupon.jpg", "media_type": "image/jpeg", "sha256": DIGEST, "size": 1}],
     },
 }
 
@@ -147,6 +149,229 @@ REJECTION: dict[str, Any] = {
 
 DRAFTS = {"BW": EXPORT_NOTIFICATION, "EU/antwerp": IMPORT_CONFIRMATION, "AE": REJECTION}
 """Each draft by its author."""
+
+OTHER, THIRD = "9c" * 32, "a7" * 32
+ATTACHMENT = {"name": "certificate.pdf", "media_type": "application/pdf", "sha256": DIGEST, "size": 81_204}
+
+EXPORT_AMENDMENT: dict[str, Any] = {
+    "type": "export-amendment",
+    "recipient": "EU/antwerp",
+    "data": {
+        "certificate": CERTIFICATE,
+        "amends": DIGEST,
+        "content": EXPORT_NOTIFICATION["data"],
+        "changed": ["/lines/0/carats", "/carats", "/transport"],
+        "reason": "reweighed",
+        "explanation": "Weighed again on a calibrated scale.",
+        "knows_confirmation": OTHER,
+        "outcome_of": THIRD,
+    },
+}
+
+CANCELLATION: dict[str, Any] = {
+    "type": "cancellation",
+    "recipient": "EU/antwerp",
+    "data": {
+        "certificate": CERTIFICATE,
+        "cancels": DIGEST,
+        "reason": "replaced",
+        "replaced_by": "BW 012399",
+        "knows_confirmation": OTHER,
+        "explanation": "The paper was damaged.",
+    },
+}
+
+CONFIRMATION_REQUEST: dict[str, Any] = {
+    "type": "confirmation-request",
+    "recipient": "EU/antwerp",
+    "data": {
+        "certificate": CERTIFICATE,
+        "notification": {"id": ID, "digest": DIGEST},
+        "level": 2,
+        "due": "2026-03-01",
+        "days_overdue": 2,
+        "contact": "K. Moeti, +267 390 0000",
+        "remarks": "The parcel was collected in Zaventem.",
+    },
+}
+
+DISCREPANCY_RESPONSE: dict[str, Any] = {
+    "type": "discrepancy-response",
+    "recipient": "EU/antwerp",
+    "data": {
+        "certificate": CERTIFICATE,
+        "query": DIGEST,
+        "answers": [
+            {"field": "carats", "verdict": "correct_to", "corrected": "1199.88"},
+            {"field": "seals", "verdict": "original_stands"},
+        ],
+        "instruction": "endorse_correction",
+        "explanation": "A clerical error.",
+        "attachments": [ATTACHMENT],
+    },
+}
+
+TECHNICAL_CERTIFICATE_NOTICE: dict[str, Any] = {
+    "type": "technical-certificate-notice",
+    "recipient": "EU/antwerp",
+    "data": {
+        **EXPORT_NOTIFICATION["data"],
+        "certificate": {**CERTIFICATE, "kind": "technical"},
+        "purpose": "return",
+        "references": ["EU 0000 1234"],
+    },
+}
+
+CERTIFICATE_ANSWER: dict[str, Any] = {
+    "type": "certificate-answer",
+    "recipient": "EU/antwerp",
+    "data": {
+        "certificate": CERTIFICATE,
+        "query": DIGEST,
+        "finding": "differs",
+        "differing": ["carats", "exporter"],
+        "replaced_by": "BW 012399",
+        "remarks": "Please call us.",
+    },
+}
+
+ALERT: dict[str, Any] = {
+    "type": "alert",
+    "recipient": "EU/antwerp",
+    "subject": "BW012345",
+    "data": {
+        "issuer": "BW",
+        "kind": "stolen",
+        "numbers": [{"first": "BW 012340", "last": "BW 012349"}],
+        "valid_from": "2026-03-01",
+        "description": "Blank certificates were stolen from the printer.",
+        "released_by": "K. Moeti",
+        "contact": "Diamond Office, +267 390 0000",
+        "attachments": [ATTACHMENT],
+    },
+}
+
+TRANSIT_NOTICE: dict[str, Any] = {
+    "type": "transit-notice",
+    "recipient": "ZA",
+    "data": {
+        "certificate": CERTIFICATE,
+        "destination": "EU",
+        "parcels": 4,
+        "carats": "1200.00",
+        "containers": EXPORT_NOTIFICATION["data"]["containers"],
+        "places": ["O. R. Tambo International Airport"],
+        "expected_entry": "2026-03-04",
+        "expected_exit": "2026-03-05",
+        "transport": EXPORT_NOTIFICATION["data"]["transport"],
+        "remarks": "Stays in the bonded store.",
+    },
+}
+
+WITHDRAWAL: dict[str, Any] = {
+    "type": "withdrawal",
+    "recipient": "EU/antwerp",
+    "subject": "BW012345",
+    "data": {"withdraws": DIGEST, "reason": "The numbers were found again."},
+}
+
+_REFERENCE = {"id": ID, "digest": DIGEST}
+_CORRECTED = {name: value for name, value in IMPORT_CONFIRMATION["data"].items() if name != "supersedes"}
+IMPORTERS: dict[str, dict[str, Any]] = {
+    "arrival-notice": {
+        "certificate": CERTIFICATE,
+        "notification": _REFERENCE,
+        "date_presented": "2026-03-03",
+        "place": "Antwerp, Hoveniersstraat",
+        "decision_expected": "2026-03-06",
+        "remarks": "Two containers",
+    },
+    "confirmation-correction": {
+        "certificate": CERTIFICATE,
+        "corrects": OTHER,
+        "content": _CORRECTED,
+        "reason": "outcome_of_query",
+        "explanation": "Weighed again.",
+        "outcome_of": OTHER,
+    },
+    "confirmation-status": {
+        "certificate": CERTIFICATE,
+        "request": OTHER,
+        "standing": "already_confirmed",
+        "confirmation": DIGEST,
+        "decision_expected": "2026-03-09",
+        "remarks": "Sent on Friday",
+    },
+    "discrepancy-query": {
+        "certificate": CERTIFICATE,
+        "notification": _REFERENCE,
+        "doubts": [
+            {"field": "carats", "notified": "1200.00", "certificate": "1200.00", "found": "1190.00"},
+            {"field": "seals", "found": "BWS-9"},
+        ],
+        "question": "Was it sealed anew?",
+        "reply_by": "2026-03-10",
+        "attachments": [ATTACHMENT],
+    },
+    "irregularity-notice": {
+        "certificate": CERTIFICATE,
+        "notification": _REFERENCE,
+        "irregularities": ["seal_broken", "weight"],
+        "measure": "detained",
+        "date_found": "2026-03-03",
+        "description": "Seal BWS-2 is broken.",
+        "attachments": [ATTACHMENT],
+    },
+    "return-notice": {
+        "certificate": CERTIFICATE,
+        "notification": _REFERENCE,
+        "under": "new_certificate",
+        "returned_under": "EU 00000017",
+        "date_of_return": "2026-03-10",
+        "parcels": 4,
+        "carats": "1190.00",
+        "transport": EXPORT_NOTIFICATION["data"]["transport"] | {"departure": "2026-03-11"},
+        "reason": "Refused.",
+    },
+    "certificate-query": {
+        "certificate": CERTIFICATE,
+        "date_of_issue": "2026-03-02",
+        "carats": "1200.00",
+        "parcels": 4,
+        "exporter": EXPORTER["name"],
+        "reason": "The paper looks printed.",
+        "attachments": [ATTACHMENT],
+    },
+    "message": {
+        "certificate": CERTIFICATE,
+        "title": "New seals",
+        "text": "Please see the record.",
+        "in_reply_to": OTHER,
+        "answer_wanted": True,
+        "attachments": [ATTACHMENT],
+    },
+}
+"""The data of what mostly importing authorities write, by the short name of the type."""
+
+FULL: dict[str, tuple[str, dict[str, Any]]] = {
+    "export-notification": ("BW", EXPORT_NOTIFICATION),
+    "import-confirmation": ("EU/antwerp", IMPORT_CONFIRMATION),
+    "rejection": ("AE", REJECTION),
+    **{
+        name: ("EU/antwerp", {"type": name, "recipient": "BW", "data": data})
+        for name, data in IMPORTERS.items()
+    },
+    "export-amendment": ("BW", EXPORT_AMENDMENT),
+    "cancellation": ("BW", CANCELLATION),
+    "confirmation-request": ("BW", CONFIRMATION_REQUEST),
+    "discrepancy-response": ("BW", DISCREPANCY_RESPONSE),
+    "technical-certificate-notice": ("BW", TECHNICAL_CERTIFICATE_NOTICE),
+    "certificate-answer": ("BW", CERTIFICATE_ANSWER),
+    "alert": ("BW", ALERT),
+    "transit-notice": ("BW", TRANSIT_NOTICE),
+    "withdrawal": ("BW", WITHDRAWAL),
+}
+"""Author and draft of each document type, every field in use."""
 
 
 def copy(value: Any) -> Any:

@@ -17,7 +17,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
-from kpmsg import cli, documents, frames, jws, strictjson
+from kpmsg import cli, cli_edge, documents, frames, jws, strictjson
 from kpmsg import client as client_module
 from kpmsg.keyrecord import issue
 from kpmsg.keys import SoftwareSigner
@@ -186,7 +186,7 @@ def test_what_is_not_in_the_agreed_form_is_said_to_be_so(desk: Path, case: str) 
     content, code = BAD[case]
     (desk / "bad").write_bytes(content)
     result = run("inspect", "bad")
-    assert result.exit_code == cli.REFUSED
+    assert result.exit_code == cli_edge.REFUSED
     assert f"({code})" in " ".join(result.stdout.split())
     assert json.loads(run("inspect", "bad", "--json").stdout)["verified"] is False
 
@@ -196,7 +196,7 @@ def test_ten_megabytes_of_garbage_are_not_read(desk: Path) -> None:
     for command in (["inspect"], ["verify"], ["check", "--from", "BW"]):
         result = run(*command, "garbage")
         assert (result.exit_code, "no file of the exchange is so large" in result.stderr) == (
-            cli.CANNOT_TELL,
+            cli_edge.CANNOT_TELL,
             True,
         )
 
@@ -205,16 +205,16 @@ def test_ten_megabytes_of_garbage_are_not_read(desk: Path) -> None:
     "content", [b"\n" * 10**6, b'{"frame":1}\n' * 10**5, b'{"payload":' * 10**5, b"9" * 10**6]
 )
 def test_a_megabyte_of_anything_is_explained_or_refused(desk: Path, content: bytes) -> None:
-    assert run("inspect", "-", stdin=content).exit_code == cli.REFUSED
+    assert run("inspect", "-", stdin=content).exit_code == cli_edge.REFUSED
 
 
 @pytest.mark.parametrize("name", [SPOOF, "a\nb", "\udcff\udcfe", "[red]x[bold]", "-", "no such file", ""])
 def test_a_hostile_name_of_a_file_cannot_speak_to_the_terminal(desk: Path, name: str) -> None:
     result = run("inspect", "--", name, stdin=b"")
-    assert result.exit_code in {cli.REFUSED, cli.CANNOT_TELL}
+    assert result.exit_code in {cli_edge.REFUSED, cli_edge.CANNOT_TELL}
     if name and name != "-":
         (desk / name).write_bytes(FILES["draft"])
-        assert run("check", "--from", "BW", "--", name).exit_code == cli.DONE
+        assert run("check", "--from", "BW", "--", name).exit_code == cli_edge.DONE
 
 
 def test_markup_in_a_document_is_text(desk: Path) -> None:
@@ -229,7 +229,7 @@ def test_a_private_key_is_recognised_and_not_shown(desk: Path) -> None:
     assert "It must not leave its owner" in run("inspect", "key.pem").stdout
     assert made["kid"] not in run("inspect", "key.pem").stdout
     result = run("inspect", "-", stdin=b"-----BEGIN PRIVATE KEY-----\nAAAA")
-    assert (result.exit_code, "NOT ENCRYPTED" in result.stdout) == (cli.REFUSED, True)
+    assert (result.exit_code, "NOT ENCRYPTED" in result.stdout) == (cli_edge.REFUSED, True)
 
 
 # -- verify --------------------------------------------------------------------------------------------------------------
@@ -324,13 +324,16 @@ def test_a_retired_key_is_judged_as_of_when_the_file_existed(desk: Path) -> None
     keys = [entry | {"status": "retired", "since": day} for entry in fields()["keys"]]
     (desk / "retired").write_bytes(record(keys=keys))
     result = run("verify", "document", "--record", "retired")
-    assert (result.exit_code, "judge it as of then" in " ".join(result.stdout.split())) == (cli.REFUSED, True)
-    assert run("verify", "document", "--record", "retired", "--at", day).exit_code == cli.DONE
+    assert (result.exit_code, "judge it as of then" in " ".join(result.stdout.split())) == (
+        cli_edge.REFUSED,
+        True,
+    )
+    assert run("verify", "document", "--record", "retired", "--at", day).exit_code == cli_edge.DONE
 
 
 @pytest.mark.parametrize("at", ["yesterday", "2026-03-03", "2026-03-03T09:14:07", "", SPOOF])
 def test_a_time_must_be_a_moment(desk: Path, at: str) -> None:
-    assert run("verify", "document", "--at", at).exit_code == cli.CANNOT_TELL
+    assert run("verify", "document", "--at", at).exit_code == cli_edge.CANNOT_TELL
 
 
 # -- keygen --------------------------------------------------------------------------------------------------------------
@@ -363,7 +366,7 @@ def test_no_key_is_made(desk: Path, arguments: list[str], words: str) -> None:
     (desk / "words").write_bytes(b"correct horse")
     (desk / "empty").write_bytes(b"")
     result = run("keygen", *arguments)
-    assert (result.exit_code, words in result.stderr) == (cli.CANNOT_TELL, True)
+    assert (result.exit_code, words in result.stderr) == (cli_edge.CANNOT_TELL, True)
     assert not (desk / "new").exists()
     assert (desk / "document").read_bytes() == FILES["document"]
 
@@ -403,7 +406,7 @@ def test_drafts_are_checked_offline(
     (desk / "draft").write_bytes(content)
     result = run("check", "draft", "--from", sender)
     assert result.exit_code == status
-    if status != cli.CANNOT_TELL:
+    if status != cli_edge.CANNOT_TELL:
         shown = json.loads(run("check", "draft", "--from", sender, "--json").stdout)
         rejected = [problem["pointer"] for problem in shown["problems"] if problem["severity"] == "reject"]
         assert rejected == pointers
@@ -524,7 +527,7 @@ def test_programs_read_a_line_for_each_file(desk: Path, node: Stage) -> None:
 )
 def test_nothing_is_sent_by_a_wrong_call(desk: Path, node: Stage, arguments: list[str]) -> None:
     result = run("submit", *arguments)
-    assert (result.exit_code, node[1]) == (cli.CANNOT_TELL, [])
+    assert (result.exit_code, node[1]) == (cli_edge.CANNOT_TELL, [])
     assert API_KEY not in result.output
 
 
@@ -552,7 +555,7 @@ def test_a_reader_who_leaves_ends_it_quietly(desk: Path) -> None:
         check=False,
     )
     os.close(write_end)
-    assert (ran.returncode, ran.stderr) == (cli.NO_READER, b"")
+    assert (ran.returncode, ran.stderr) == (cli_edge.NO_READER, b"")
 
 
 def test_a_terminal_without_unicode_gets_escapes(desk: Path) -> None:

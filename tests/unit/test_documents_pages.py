@@ -19,7 +19,7 @@ from tests.schemas.generate import FOLDER, schema, text
 
 KINDS = list(TYPES.values())
 HEADINGS = ["Purpose and ground", "Who sends it to whom", "Fields", "Rules", "Example"]
-CODE = re.compile(r"""Problem\(\s*"([A-Z][0-9]{2})\"""")
+CODE = re.compile(r"""(?:Problem|breach)\(\s*"([A-Z][0-9]{2})\"""")
 
 
 def page(content: type[Content]) -> str:

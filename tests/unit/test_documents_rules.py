@@ -88,7 +88,7 @@ def seen(payload: bytes) -> set[tuple[str, str, str]]:
         (EU, {"/data/outcome": "confirmed"}, ("I07", "warn", "/data/outcome")),
         (EU, {"/data/discrepancies": []}, ("I07", "warn", "/data/discrepancies")),
         (EU, {"/data/outcome": "not_received"}, ("I07", "warn", "/data/found")),
-        (EU, {"/time": "2026-02-01T00:00:00Z"}, ("T02", "warn", "/time")),
+        (EU, {"/time": "2026-02-01T00:00:00Z", "/data/date_of_arrival": ...}, ("T02", "warn", "/time")),
         (EU, {"/data/date_of_receipt": "2026-03-04"}, ("T02", "warn", "/data/date_of_receipt")),
     ],
 )

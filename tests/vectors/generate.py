@@ -18,9 +18,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa
 from kpmsg import base64url, jws, keyrecord, strictjson
 from kpmsg.errors import SignatureError
 from kpmsg.keys import PublicKey, Signer, SoftwareSigner
+from tests.vectors import documents_exporter, documents_importer
 
 FOLDER = Path(__file__).parents[2] / "protocol" / "vectors"
-WRITTEN = ("material", "parsing", "signatures", "keys")
+WRITTEN = ("material", "parsing", "signatures", "keys", "documents")
 _RECORDED = "material/ml-dsa-65-signatures.json"
 
 NOW = "2026-03-02T10:00:00Z"
@@ -185,6 +186,8 @@ def build() -> dict[str, bytes]:
     _signatures(vectors, records)
     _registration(vectors)
     _record_scenarios(vectors, records)
+    for module in (documents_exporter, documents_importer):
+        vectors.files |= module.scenarios().files
     files = {f"{name}.json": _text(scenario) for name, scenario in vectors.files.items()}
     files |= {f"material/{name}.jws": raw for name, raw in records.items()}
     files["material/keys.json"] = _text({name: key.private_jwk for name, key in vectors.test_keys.items()})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -14,11 +14,11 @@ from uuid import UUID
 import pytest
 
 from kpmsg import base64url, documents, keyrecord, strictjson, verification
-from kpmsg.errors import KpmsgError
+from kpmsg.errors import DraftError, KpmsgError, Problem
 from kpmsg.keys import PublicKey
 from tests.vectors import generate
 
-FOLDERS = ("parsing", "signatures", "keys")
+FOLDERS = ("parsing", "signatures", "keys", "documents")
 KINDS = {"accepted", "malformed", "signature", "untrusted-key", "misaddressed", "draft"}
 SCENARIOS = sorted(path for folder in FOLDERS for path in (generate.FOLDER / folder).iterdir())
 
@@ -64,8 +64,14 @@ def run_payload(raw: bytes, given: Scenario) -> Scenario:
 def run_draft(raw: bytes, given: Scenario) -> Scenario:
     written = datetime.fromisoformat(given["time"])
     number = UUID("019cb000-0000-7000-8000-000000000001")
-    documents.compose(strictjson.loads(raw), source=given["source"], id=number, time=written)
-    return {}
+    document, _ = documents.compose(strictjson.loads(raw), source=given["source"], id=number, time=written)
+    return {"problems": listed(documents.breaches(document))}
+
+
+def listed(problems: Sequence[Problem]) -> list[dict[str, str | None]]:
+    """Which rules are broken where; in the order of the codes, since the order in which they are found is nobody's business."""
+    found = [{"code": p.code, "severity": p.severity, "pointer": p.pointer} for p in problems]
+    return sorted(found, key=lambda each: (each["code"] or "", each["pointer"] or ""))
 
 
 def run_document(raw: bytes, given: Scenario) -> Scenario:
@@ -126,7 +132,12 @@ def test_scenario(path: Path) -> None:
         outcome = {"kind": "accepted"}
     except KpmsgError as error:
         found, outcome = {}, {"kind": error.kind, "code": error.code}
+        if isinstance(error, DraftError):
+            found["problems"] = listed(error.problems)
+            outcome["code"] = next(p.code for p in error.problems if p.severity == "reject")
     wanted = scenario["expect"]
+    if "problems" in wanted:
+        wanted["problems"].sort(key=lambda each: (each["code"], each["pointer"]))
     assert outcome == {name: wanted[name] for name in ("kind", "code") if name in wanted}
     for name, value in found.items():
         assert wanted.get(name, value) == value

@@ -21,7 +21,7 @@ from kpnode.store.database import StoreError, StoreUnavailableError, connect
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD: Final = "0001"
+HEAD: Final = "0002"
 """The revision that this version of kpnode works with; a test holds it to be the last of `versions/`."""
 
 _HERE: Final = Path(__file__).parent

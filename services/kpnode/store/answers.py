@@ -1,70 +1,79 @@
-"""Answers that we owe: rejections decided when a document was admitted, and not signed yet."""
+"""Answers that we owe, decided when a document was admitted and not signed yet: rejections, and answers to queries."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
 from kpmsg import documents, jws
-from kpmsg.case import Filed, objections
-from kpmsg.documents import Document
+from kpmsg.case import Filed
+from kpmsg.documents import CertificateAnswer, Document, Rejection
+from kpmsg.objections import UNCERTAIN
+from kpmsg.policy import Practice
+from kpmsg.replies import answer_draft, rejection_draft
 from kpnode.store import tables as t
-from kpnode.store.cases import UNCERTAIN, filed
+from kpnode.store.cases import filed, said_against
 
 
 @dataclass(frozen=True, slots=True)
 class Owed:
-    """A partner's document `id` that breaks rules, and the reasons."""
+    """A partner's document `id` that is owed an answer, and the draft of it; None if nothing is owed any more.
+
+    `certain`: the answer rests on what is at hand, not on what we believe never to have issued.
+    """
 
     id: str
-    document: Document
-    reasons: Sequence[Mapping[str, Any]]
-
-    @property
-    def certain(self) -> bool:
-        """Whether the reasons rest on the document alone, and not on what we believe never to have issued (I01)."""
-        return all(reason["code"] != UNCERTAIN for reason in self.reasons)
+    author: str
+    draft: dict[str, Any] | None
+    certain: bool
 
 
-def owed(connection: Connection) -> list[Owed]:
-    """What is to be answered, oldest first."""
+def owed(connection: Connection, practice: Practice, at: str) -> list[Owed]:
+    """What is to be answered, oldest first. It is worked out anew, since more may be known by now."""
     rows = connection.execute(
-        select(t.document.c.id, t.document.c.raw, t.document.c.answer)
+        select(t.document.c.id, t.document.c.subject, t.document.c.raw, t.document.c.answer)
         .where(t.document.c.answer.is_not(None))
         .order_by(t.document.c.seq)
         .limit(256)
-    )
-    return [
-        Owed(row.id, documents.parse(jws.peek(row.raw).unverified_payload), json.loads(row.answer))
-        for row in rows
-    ]
+    ).all()
+    found = []
+    for row in rows:
+        item = Filed(row.id, documents.parse(jws.peek(row.raw).unverified_payload))
+        others = filed(connection, [row.subject])[row.subject] if row.subject else []
+        if "finding" in json.loads(row.answer):
+            noted = connection.execute(select(t.number.c.status).where(t.number.c.key == row.subject)).scalar()
+            draft = answer_draft(item, others, noted)
+            found.append(Owed(row.id, item.source, draft, draft["data"]["finding"] != "unknown"))
+            continue
+        problems = said_against(connection, item, others, practice, at)
+        refused = any(problem.severity == "reject" for problem in problems)
+        certain = any(p.severity == "reject" and p.code != UNCERTAIN for p in problems)
+        told = [problem for problem in problems if problem.severity != "warn"]
+        found.append(Owed(row.id, item.source, rejection_draft(item, told) if refused else None, certain))
+    return found
 
 
-def still_true(connection: Connection, answer: Owed) -> bool:
-    """Whether the document is still objectionable, now that more is known (a notification may have come back)."""
-    key = answer.document.subject or ""
-    problems = objections(Filed(answer.id, answer.document), filed(connection, [key])[key])
-    return any(problem.severity == "reject" for problem in problems)
-
-
-def said(connection: Connection, document_id: str, at: str) -> None:
+def said(connection: Connection, document_id: str, answer: Document, at: str) -> None:
     """Our answer is being committed in this transaction: nothing is owed any more, and what was uncertain is an alarm now."""
     row = connection.execute(select(t.document).where(t.document.c.id == document_id)).one()
-    for reason in json.loads(row.answer or "[]"):
-        if reason["code"] == UNCERTAIN:
-            alarm = {
-                "at": at,
-                "kind": f"rule-{UNCERTAIN}",
-                "partner": row.partner,
-                "document_id": document_id,
-                "certificate": row.subject,
-                "text": reason["text"],
-            }
-            connection.execute(insert(t.incident), [alarm])
+    text = None
+    if isinstance(answer.data, CertificateAnswer) and answer.data.finding == "unknown":
+        text = "We were asked about a number that we never issued: suspected counterfeit."
+    elif isinstance(answer.data, Rejection):
+        text = next((reason.text for reason in answer.data.reasons if reason.code == UNCERTAIN), None)
+    if text is not None:
+        alarm = {
+            "at": at,
+            "kind": f"rule-{UNCERTAIN}",
+            "partner": row.partner,
+            "document_id": document_id,
+            "certificate": row.subject,
+            "text": text,
+        }
+        connection.execute(insert(t.incident), [alarm])
     settle(connection, document_id)
 
 

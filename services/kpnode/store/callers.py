@@ -3,6 +3,8 @@
 A key is `kp_<id>_<secret>`: 8 random bytes that name the row and 32 random bytes that prove it, both hexadecimal. A secret of
 256 random bits needs no slow hash; its SHA-256 says nothing about it. Several keys may bear one name, so that a system can
 change its key while it runs: what it has submitted under the name stays its own.
+
+Behind each key is a person, or a system that counts as one: whoever holds two keys is still one person (`kpnode.release`).
 """
 
 from __future__ import annotations
@@ -17,9 +19,8 @@ from typing import Final
 
 from sqlalchemy import Connection, insert, select, update
 
+from kpnode.release import NODE, same_person
 from kpnode.store import tables as t
-
-NODE: Final = "node"  # the author of what the node says by itself
 
 
 class Scope(StrEnum):
@@ -27,6 +28,7 @@ class Scope(StrEnum):
 
     WRITE_DOCUMENTS = "documents:write"
     READ_DOCUMENTS = "documents:read"
+    RELEASE_DOCUMENTS = "documents:release"
     READ_PARTNERS = "partners:read"
     OPERATE_PARTNERS = "partners:operate"
     CLOSE_INCIDENTS = "incidents:write"
@@ -39,8 +41,9 @@ class Scope(StrEnum):
 
 
 _MEANING: Final = {
-    Scope.WRITE_DOCUMENTS: "Submit documents, which the node signs and sends.",
+    Scope.WRITE_DOCUMENTS: "Submit documents, which the node signs and sends, and prepare drafts.",
     Scope.READ_DOCUMENTS: "Read documents, certificates, receipts, incidents and events.",
+    Scope.RELEASE_DOCUMENTS: "Release drafts that somebody else has prepared.",
     Scope.READ_PARTNERS: "See the partners and what waits for them.",
     Scope.OPERATE_PARTNERS: "Retry, pause, resume or override the delivery to a partner.",
     Scope.CLOSE_INCIDENTS: "Close an incident, with a reason.",
@@ -54,6 +57,7 @@ class Caller:
 
     id: str
     name: str
+    person: str
     secret_sha256: str
     scopes: frozenset[str]
     created_at: str
@@ -66,11 +70,23 @@ class Caller:
 
 
 def create_caller(
-    connection: Connection, name: str, scopes: Iterable[Scope], at: str, *, expires: datetime | None = None
+    connection: Connection,
+    name: str,
+    scopes: Iterable[Scope],
+    at: str,
+    *,
+    expires: datetime | None = None,
+    person: str | None = None,
 ) -> str:
-    """Make a key for the system `name` and return it: the one time that it is seen. ValueError for a name that cannot be."""
-    if not name.strip() or len(name) > 64 or not name.isprintable() or name == NODE:
-        raise ValueError(f"a caller's name has 1 to 64 printable characters and is not {NODE!r}")
+    """Make a key for the system `name` and return it: the one time that it is seen. ValueError for a name that cannot be.
+
+    `person` is who holds it, if that is not already said by `name`.
+    """
+    for given in (name, name if person is None else person):
+        if not given.strip() or len(given) > 64 or not given.isprintable() or same_person(given, NODE):
+            raise ValueError(
+                f"the name of a caller, or of a person, has 1 to 64 printable characters and is not {NODE!r}"
+            )
     granted = sorted(Scope(scope) for scope in scopes)
     if not granted:
         raise ValueError("a key without any scope is of no use")
@@ -80,6 +96,7 @@ def create_caller(
         {
             "id": key_id,
             "name": name,
+            "person": person,
             "secret_sha256": sha256(secret.encode("ascii")).hexdigest(),
             "scopes": " ".join(granted),
             "created_at": at,
@@ -101,6 +118,7 @@ def callers(connection: Connection) -> list[Caller]:
         Caller(
             row.id,
             row.name,
+            row.person or row.name,
             row.secret_sha256,
             frozenset(row.scopes.split()),
             row.created_at,

@@ -1,49 +1,53 @@
 """The certificate index: every change of a certificate's documents folds its case anew, in the same transaction.
 
-Generic over document types: what a document means is `kpmsg.case`; this module only finds a certificate's documents, has
-them folded, and keeps the result where a list can be read from.
+Generic over document types: what a document means is `kpmsg.case`, what is wrong with it `kpmsg.objections` and
+`kpmsg.screening`; this module only finds a certificate's documents, has them looked at, and keeps the result where lists can be
+read from.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime
 from functools import lru_cache
 from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from kpmsg import documents, jws
-from kpmsg.case import Case, Filed, fold, objections, released_by
+from kpmsg.case import Case, Filed, State, fold
+from kpmsg.errors import Problem
+from kpmsg.objections import UNCERTAIN, objections
+from kpmsg.policy import Practice
+from kpmsg.replies import released_by
+from kpmsg.screening import screen
 from kpmsg.verification import Verified
 from kpnode.store import tables as t
+from kpnode.store import worklists
 from kpnode.store.documents import insert_rows
 
-UNCERTAIN: Final = "I01"  # the rule whose breach rests on all that we have ever issued, not on one document
-_INSERT: Final = insert(t.certificate)
 _CERTIFICATE: Final = (
-    "key", "number", "issuer", "partner", "state", "case", "first_at", "changed_at"
+    "key", "number", "issuer", "partner", "state", "case", "waits", "matter", "due", "first_at", "changed_at"
 )  # fmt: skip
+_FOLDED: Final = ("number", "issuer", "partner", "state", "case", "waits", "matter", "due", "changed_at")
 _UPDATE: Final = (
     update(t.certificate)
     .where(t.certificate.c.key == bindparam("of"))
-    .values(
-        number=bindparam("to_number"),
-        issuer=bindparam("to_issuer"),
-        partner=bindparam("to_partner"),
-        state=bindparam("to_state"),
-        case=bindparam("to_case"),
-        changed_at=bindparam("to_changed_at"),
-    )
+    .values({name: bindparam(f"to_{name}") for name in _FOLDED})
 )
-_KNOWN: Final = select(t.certificate.c.key).where(t.certificate.c.key.in_(bindparam("keys", expanding=True)))
+_KNOWN: Final = select(t.certificate.c.key, t.certificate.c.state).where(
+    t.certificate.c.key.in_(bindparam("keys", expanding=True))
+)
 _FILED: Final = (
     select(t.document.c.subject, t.document.c.id, t.document.c.raw)
     .where(t.document.c.subject.in_(bindparam("keys", expanding=True)), t.document.c.withheld.is_(None))
     .order_by(t.document.c.seq)
 )
-_ANSWER: Final = (
-    update(t.document).where(t.document.c.id == bindparam("of")).values(answer=bindparam("reasons"))
+_SAID: Final = (
+    update(t.document)
+    .where(t.document.c.id == bindparam("of"))
+    .values(answer=bindparam("answer"), remarks=bindparam("remarks"))
 )
 
 
@@ -62,72 +66,159 @@ def filed(connection: Connection, keys: Sequence[str]) -> dict[str, list[Filed]]
     return found
 
 
-def record_cases(connection: Connection, items: Iterable[Verified], at: str, *, from_partner: bool) -> bool:
+def states(connection: Connection, keys: Sequence[str]) -> dict[str, str]:
+    """The states of those certificates of `keys` that there are."""
+    found: dict[str, str] = {}
+    for start in range(0, len(keys), 500):
+        rows = connection.execute(_KNOWN, {"keys": list(keys[start : start + 500])})
+        found.update({row.key: row.state for row in rows})
+    return found
+
+
+def said_against(
+    connection: Connection, item: Filed, others: Sequence[Filed], practice: Practice, at: str
+) -> list[Problem]:
+    """Every rule that a document breaks, alone, by published policy, or in the light of the others. No order is implied.
+
+    The same for what we are about to say and for what we are told; whose document it is follows from its source.
+    """
+    ours = item.source == practice.me
+    problems = [] if item.data is None else item.data.breaches(item.document)
+    problems += screen(item.document, practice, received=None if ours else datetime.fromisoformat(at))
+    found = objections(item, others, ours=ours)
+    if any(problem.code == UNCERTAIN for problem in found):
+        # Seldom: so only here is it looked up what we have noted of the number apart from notifying it.
+        key = practice.key(item.document.subject or "")
+        noted = connection.execute(select(t.number.c.status).where(t.number.c.key == key)).scalar()
+        if noted == "issued":
+            found = objections(item, others, ours=ours, issued=True)
+    return problems + found
+
+
+def record_cases(
+    connection: Connection,
+    items: Iterable[Verified],
+    at: str,
+    practice: Practice,
+    *,
+    from_partner: bool,
+    remarks: Mapping[str, Sequence[Problem]] | None = None,
+) -> bool:
     """Fold the certificates that `items` (already inserted) are about. True if one of them is owed an answer.
 
-    Only what came from a partner is objected to; our own documents passed the same rules before they were signed. What we owe
-    is committed with the document that it answers, as the reasons; signing and sending come later and may fail
-    as often as they like.
+    What is said against a document is kept beside it: found here for a partner's, and given as `remarks` (by id) for our own, which
+    passed the same rules before they were committed. What we owe is committed with the document that it answers; signing
+    and sending come later and may fail as often as they like.
     """
-    by_key: dict[str, list[Verified]] = {}
-    for item in items:
-        if item.document.subject:
-            by_key.setdefault(item.document.subject, []).append(item)
+    by_key: dict[str, list[Filed]] = {}
+    for verified in items:
+        if verified.document.subject:
+            file = Filed(verified.id, verified.document)
+            by_key.setdefault(practice.key(verified.document.subject), []).append(file)
     if not by_key:
         return False
-    keys = list(by_key)
-    before: set[str] = set()
-    for start in range(0, len(keys), 500):
-        before |= set(connection.execute(_KNOWN, {"keys": keys[start : start + 500]}).scalars())
+    before = states(connection, list(by_key))
     known = filed(connection, list(before)) if before else {}
-    fresh: list[dict[str, Any]] = []
+    fresh: list[tuple[Any, ...]] = []
     changed: list[dict[str, Any]] = []
-    answers: list[dict[str, Any]] = []
+    said: list[dict[str, Any]] = []
     incidents: list[dict[str, Any]] = []
     for key, arrived in by_key.items():
-        filings = known.get(key)
-        if filings is None:
-            filings = [Filed(item.id, item.document) for item in arrived]
-        columns = _columns(fold(key, filings), arrived[-1], at, from_partner=from_partner)
+        filings = known.get(key, arrived)
+        partner = arrived[-1].source if from_partner else arrived[-1].document.recipient
+        case = fold(key, filings, practice)
+        columns = _columns(case, partner, at, practice.me)
         if key in before:
-            changed.append({f"to_{name}": value for name, value in columns.items()} | {"of": key})
+            changed.append({f"to_{name}": columns[name] for name in _FOLDED} | {"of": key})
         else:
-            fresh.append({"key": key, "first_at": at, **columns})
-        for item in arrived if from_partner else ():
-            problems = objections(Filed(item.id, item.document), filings)
-            if not problems:
-                continue
-            reasons = [
-                {"code": p.code, "severity": p.severity, "pointer": p.pointer, "text": p.text}
-                for p in problems
-            ]
-            if any(p.severity == "reject" for p in problems):
-                answers.append({"of": item.id, "reasons": json.dumps(reasons)})
+            columns["first_at"] = at
+            fresh.append(tuple(columns[name] for name in _CERTIFICATE))
+        for item in arrived:
+            if from_partner:
+                problems = said_against(connection, item, filings, practice, at)
+            else:
+                problems = list((remarks or {}).get(item.id, ()))
+            said += _said(item, problems, from_partner=from_partner)
             # "Never issued" is no alarm yet: it is one when it is said (kpnode.answering), by a node that is sure of it.
-            incidents.extend(
-                _incident(item, p.code, p.text, key, at) for p in problems if p.code != UNCERTAIN
-            )
-    insert_rows(
-        connection, t.certificate, _CERTIFICATE, [tuple(row[name] for name in _CERTIFICATE) for row in fresh]
-    )
+            incidents += [
+                _incident(item, f"rule-{p.code}", p.text, key, at)
+                for p in problems
+                if p.severity != "warn" and p.code != UNCERTAIN and from_partner
+            ]
+        if case.state is State.SUSPECTED_COUNTERFEIT and before.get(key) != case.state and from_partner:
+            incidents.append(_incident(arrived[-1], str(case.state), case.meaning, key, at))
+    insert_rows(connection, t.certificate, _CERTIFICATE, fresh)
     if changed:
         connection.execute(_UPDATE, changed)
-    if answers:
-        connection.execute(_ANSWER, answers)
+    if said:
+        connection.execute(_SAID, said)
     if incidents:
         connection.execute(insert(t.incident), incidents)
-    return bool(answers)
+    return any(row["answer"] is not None for row in said)
 
 
-def refold(connection: Connection, keys: Sequence[str], at: str) -> None:
-    """Fold certificates anew whose documents count differently now (one is withheld no longer)."""
+def _said(item: Filed, problems: Sequence[Problem], *, from_partner: bool) -> list[dict[str, Any]]:
+    refused = from_partner and any(p.severity == "reject" for p in problems)
+    asked = from_partner and isinstance(item.data, documents.CertificateQuery)
+    if not problems and not asked:
+        return []
+    reasons = [as_members(p) for p in problems]
+    answer = {"rejection": reasons} if refused else {"finding": True} if asked else None
+    return [
+        {
+            "of": item.id,
+            "answer": None if answer is None else json.dumps(answer),
+            "remarks": json.dumps(reasons) if reasons else None,
+        }
+    ]
+
+
+def as_members(problem: Problem) -> dict[str, Any]:
+    """A problem as it is kept: with what it takes to say it again in another language."""
+    members: dict[str, Any] = {
+        "code": problem.code,
+        "severity": problem.severity,
+        "pointer": problem.pointer,
+        "text": problem.text,
+    }
+    return members | (
+        {"variant": problem.variant, "facts": dict(problem.facts)} if problem.variant else {}
+    )
+
+
+def as_problem(members: Mapping[str, Any]) -> Problem:
+    """The same, back."""
+    return Problem(
+        members["code"],
+        members["text"],
+        members["pointer"],
+        members["severity"],
+        members.get("variant", ""),
+        tuple(members.get("facts", {}).items()),
+    )
+
+
+def refold(connection: Connection, keys: Sequence[str], at: str, practice: Practice) -> None:
+    """Fold certificates anew: their documents count differently now, a day has come, or this software reads more of them."""
+    rows = []
     for key, filings in filed(connection, keys).items():
-        columns = _case_columns(fold(key, filings), at)
-        connection.execute(update(t.certificate).where(t.certificate.c.key == key).values(**columns))
+        if filings:
+            columns = _columns(fold(key, filings, practice), "", at, practice.me)
+            rows.append({f"to_{name}": columns[name] for name in _FOLDED if name not in _KEPT} | {"of": key})
+    if rows:
+        connection.execute(_REFOLD, rows)
+
+
+_KEPT: Final = ("partner", "changed_at")
+_REFOLD: Final = (
+    update(t.certificate)
+    .where(t.certificate.c.key == bindparam("of"))
+    .values({name: bindparam(f"to_{name}") for name in _FOLDED if name not in _KEPT})
+)
 
 
 def release_claims(connection: Connection, items: Iterable[Verified], partner: str) -> None:
-    """A document of ours that its recipient has rejected holds its claim no longer: it may be said again, corrected."""
+    """A document of ours that was rejected, withdrawn or cancelled as a mistake holds its claim no longer."""
     released = [about for item in items if (about := released_by(item.document)) is not None]
     if released:
         ours = select(t.document.c.id).where(
@@ -136,41 +227,41 @@ def release_claims(connection: Connection, items: Iterable[Verified], partner: s
         connection.execute(delete(t.claim).where(t.claim.c.document_id.in_(ours)))
 
 
-def lock(connection: Connection, item: Verified, partner: str, at: str) -> None:
+def lock(connection: Connection, item: Verified, partner: str, at: str, practice: Practice) -> None:
     """R9: the effects of `item` failed three times. It is registered; its certificate waits for an officer."""
     why = f"the effects of document {item.id} could not be computed here"
-    key = item.document.subject or ""
+    key = practice.key(item.document.subject or "")
     changed = connection.execute(update(t.certificate).where(t.certificate.c.key == key).values(locked=why))
     if key and not changed.rowcount:
         row = {"key": key, "number": key, "issuer": key[:2], "partner": partner, "state": "undetermined"}
-        connection.execute(_INSERT, [row | {"case": "{}", "locked": why, "first_at": at, "changed_at": at}])
-    connection.execute(
-        insert(t.incident), [_incident(item, "set-aside", why, key, at) | {"kind": "set-aside"}]
-    )
+        row |= {"case": "{}", "locked": why, "waits": "us", "first_at": at, "changed_at": at}
+        connection.execute(insert(t.certificate), [row])
+    incident = _incident(Filed(item.id, item.document), "set-aside", why, key, at)
+    connection.execute(insert(t.incident), [incident])
 
 
-def _columns(case: Case, item: Verified, at: str, *, from_partner: bool) -> dict[str, Any]:
+def _columns(case: Case, partner: str, at: str, me: str) -> dict[str, Any]:
+    members = case.members()
+    turns = worklists.turns(members["matters"], me, date.fromisoformat(at[:10]))
     return {
-        "partner": item.document.source if from_partner else item.document.recipient,
-        **_case_columns(case, at),
-    }
-
-
-def _case_columns(case: Case, at: str) -> dict[str, Any]:
-    return {
+        "key": case.key,
         "number": case.number,
         "issuer": case.issuer,
+        "partner": partner,
         "state": str(case.state),
-        "case": json.dumps(case.members()),
+        "case": json.dumps(members),
+        "waits": turns.waits,
+        "matter": turns.matter,
+        "due": turns.due,
         "changed_at": at,
     }
 
 
-def _incident(item: Verified, code: str, text: str, key: str, at: str) -> dict[str, Any]:
+def _incident(item: Filed, kind: str, text: str, key: str, at: str) -> dict[str, Any]:
     return {
         "at": at,
-        "kind": f"rule-{code}",
-        "partner": item.document.source,
+        "kind": kind,
+        "partner": item.source,
         "document_id": item.id,
         "certificate": key,
         "text": text,

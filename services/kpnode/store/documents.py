@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -9,11 +10,13 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Table, insert, select
 
+from kpmsg.errors import Problem
+from kpmsg.policy import Practice
 from kpmsg.verification import Verified
 from kpnode.store import tables as t
 
 _DOCUMENT: Final = (
-    "id", "direction", "partner", "type", "subject", "created_at", "received_at", "author", "raw"
+    "id", "direction", "partner", "type", "subject", "created_at", "received_at", "author", "released_by", "raw"
 )  # fmt: skip
 _EVENT: Final = ("at", "kind", "partner", "document_id", "certificate")
 
@@ -43,6 +46,7 @@ class Item:
     verified: Verified
     claim: str | None
     late: bool = False  # its key was in use when it was written, and is not any more
+    remarks: tuple[Problem, ...] = ()  # ours: rules that it breaks and that do not forbid it
 
     @property
     def id(self) -> str:
@@ -73,15 +77,32 @@ def record_claims(connection: Connection, items: Iterable[Item]) -> None:
         connection.execute(insert(t.claim), list(fresh.values()))
 
 
+def remarks_in(text: str | None) -> tuple[Problem, ...]:
+    """The rules that a document breaks and that do not refuse it, as its row keeps them (`kpnode.store.cases`)."""
+    return tuple(
+        Problem(
+            kept["code"],
+            kept["text"],
+            kept["pointer"],
+            kept["severity"],
+            kept.get("variant", ""),
+            tuple(kept.get("facts", {}).items()),
+        )
+        for kept in json.loads(text or "[]")
+    )
+
+
 def insert_documents(
     connection: Connection,
     items: Sequence[Verified],
     direction: str,
     partner: str,
     at: str,
+    practice: Practice,
     *,
     received_at: str | None,
     author: str | None,
+    released_by: str | None = None,
 ) -> None:
     """File verified documents, ours (`out`) or a partner's (`in`)."""
     insert_rows(
@@ -94,10 +115,11 @@ def insert_documents(
                 direction,
                 partner,
                 item.document.type,
-                item.document.subject or "",
+                practice.key(item.document.subject) if item.document.subject else "",
                 at,
                 received_at,
                 author,
+                released_by,
                 item.raw,
             )
             for item in items

@@ -14,6 +14,7 @@ from typing import Final
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
+from kpmsg.policy import Practice
 from kpmsg.register import NOTHING, Admit, Believe, Change, Entry, Head, Report, Shorten, TakeBack, Withhold
 from kpmsg.verification import Verified
 from kpnode.store import tables as t
@@ -78,9 +79,16 @@ class PartnerLedger:
     """One partner's two registers, inside one transaction. `at` is the time the transaction bears (RFC 3339, UTC)."""
 
     def __init__(
-        self, connection: Connection, partner: str, at: str, *, set_aside: frozenset[str] = frozenset()
+        self,
+        connection: Connection,
+        partner: str,
+        at: str,
+        practice: Practice,
+        *,
+        set_aside: frozenset[str] = frozenset(),
     ) -> None:
         self._connection = connection
+        self._practice = practice
         self._set_aside = set_aside
         self._withheld: set[str] = set()
         self._partner = partner
@@ -178,22 +186,29 @@ class PartnerLedger:
     def _admit(self, change: Admit) -> None:
         items = [item.verified for item in change.items if isinstance(item, Item)]
         insert_documents(
-            self._connection, items, "in", self._partner, self._at, received_at=self._at, author=None
+            self._connection,
+            items,
+            "in",
+            self._partner,
+            self._at,
+            self._practice,
+            received_at=self._at,
+            author=None,
         )
         self._append("held", change.entries)
         self._held = Head(change.entries[-1].position, change.entries[-1].head)
         self._save("held", self._held)
         aside = [item for item in items if item.id in self._set_aside]
         clear = [item for item in items if item.id not in self._set_aside]
-        owed = record_cases(self._connection, clear, self._at, from_partner=True)
+        owed = record_cases(self._connection, clear, self._at, self._practice, from_partner=True)
         release_claims(self._connection, clear, self._partner)
         for item in change.items:
             if isinstance(item, Item) and item.late:
                 text = "It was signed, by its own date, while its key was in use; the key has expired or was retired since."
                 self.report(Report("late-key", text), None, document_id=item.id)
         for failing in aside:
-            lock(self._connection, failing, self._partner, self._at)
-        self._events("admitted", [(item.id, item.document.subject) for item in items])
+            lock(self._connection, failing, self._partner, self._at, self._practice)
+        self._events("admitted", [(item.id, self._key(item)) for item in items])
         self.effects.admitted.extend(items)
         self.effects.owed |= owed
 
@@ -208,7 +223,7 @@ class PartnerLedger:
             ids
         ):  # a copy had left before it was withheld, and counts after all
             keys = select(t.document.c.subject).where(t.document.c.id.in_(said))
-            refold(self._connection, list(self._connection.execute(keys).scalars()), self._at)
+            refold(self._connection, list(self._connection.execute(keys).scalars()), self._at, self._practice)
         if statement is not None:
             self._keep_receipt("taken", change.entries[0].position, change.entries[-1].position, statement)
         self._events("received", [(document_id, None) for document_id in ids])
@@ -254,11 +269,19 @@ class PartnerLedger:
         items = [item for item in change.items if isinstance(item, Item)]
         verified = [item.verified for item in items]
         insert_documents(
-            self._connection, verified, "out", self._partner, self._at, received_at=None, author="returned"
+            self._connection,
+            verified,
+            "out",
+            self._partner,
+            self._at,
+            self._practice,
+            received_at=None,
+            author="returned",
         )
         record_claims(self._connection, items)
-        record_cases(self._connection, verified, self._at, from_partner=False)
-        self._events("taken-back", [(item.id, item.document.subject) for item in verified])
+        record_cases(self._connection, verified, self._at, self._practice, from_partner=False)
+        release_claims(self._connection, verified, self._partner)
+        self._events("taken-back", [(item.id, self._key(item)) for item in verified])
         self.effects.taken_back.extend(item.id for item in verified)
 
     def _withhold(self, change: Withhold) -> None:
@@ -285,6 +308,10 @@ class PartnerLedger:
         )
         self._events("incident", [(document_id, None)])
         self.effects.reports.append(report)
+
+    def _key(self, item: Verified) -> str | None:
+        """The certificate that a document is about, as its issuer normalises the number."""
+        return None if item.document.subject is None else self._practice.key(item.document.subject)
 
     # -- rows ------------------------------------------------------------------------------------------------------------
 

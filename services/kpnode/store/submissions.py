@@ -7,16 +7,23 @@ caller's idempotency key, or nothing of it is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from sqlalchemy import Connection, bindparam, literal, select, union_all
 
-from kpnode.store import answers
+from kpmsg import attachments
+from kpmsg.case import Filed
+from kpmsg.documents import Document
+from kpmsg.errors import Problem
+from kpmsg.objections import objections
+from kpmsg.policy import Practice
+from kpnode.store import answers, files
 from kpnode.store import tables as t
-from kpnode.store.cases import record_cases
+from kpnode.store.cases import filed, record_cases, release_claims, states
 from kpnode.store.documents import Item, insert_documents, insert_rows, record_events
+from kpnode.store.drafts import DraftRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +38,17 @@ class Submission:
     answers: str | None = (
         None  # the id of the document that this is the answer to, which is no longer owed then
     )
+    places: tuple[int, ...] = ()  # for each item its place in the request, if they are not the same
+    drafts: tuple[DraftRow, ...] = ()  # by place in the request: what becomes documents, as it was examined
+    released_by: str | None = None  # the person who says so
+
+    def place(self, index: int) -> int:
+        """The place in the request of the item with this index."""
+        return self.places[index] if self.places else index
+
+    def author(self, index: int) -> str:
+        """Who has written that item: the caller, or whoever prepared the draft."""
+        return self.drafts[self.place(index)].author if self.drafts else self.caller
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +90,24 @@ class ClaimedError(SubmissionError):
         self.index = index
 
 
+class ObjectedError(SubmissionError):
+    """What is committed about the certificate forbids this document: its recipient would have to refuse it."""
+
+    def __init__(self, problems: Sequence[Problem], index: int) -> None:
+        super().__init__(problems[0].text)
+        self.problems = tuple(problems)
+        self.index = index
+
+
+class DraftMovedError(SubmissionError):
+    """A draft is not what it was when it was examined: somebody has changed, released or discarded it meanwhile."""
+
+    def __init__(self, seq: int, index: int) -> None:
+        super().__init__(f"draft {seq} has changed meanwhile")
+        self.seq = seq
+        self.index = index
+
+
 # One question to the database, since each costs a round trip; built once, since building it costs more than running it.
 _FACTS: Final = union_all(
     select(
@@ -96,13 +132,18 @@ class _Facts:
     replays: dict[tuple[str, str], tuple[str, Committed]] = field(default_factory=dict)
     claims: dict[str, str] = field(default_factory=dict)
     partners: set[str] = field(default_factory=set)
+    open: dict[int, tuple[str, str]] = field(default_factory=dict)  # drafts, with what must not have changed
 
 
-def submit(connection: Connection, submissions: list[Submission]) -> Sequence[Committed | SubmissionError]:
+def submit(
+    connection: Connection, submissions: list[Submission], practice: Practice
+) -> Sequence[Committed | SubmissionError]:
     """Commit what can be committed (a `Handler` of the database). Errors come back in place of results."""
     facts = _facts(connection, submissions)
+    filings = _filings(connection, submissions, practice)
     outcomes: list[Committed | SubmissionError] = []
     accepted: list[Submission] = []
+    remarks: dict[str, Sequence[Problem]] = {}
     for submission in submissions:
         earlier = (
             facts.replays.get((submission.caller, submission.key)) if submission.key is not None else None
@@ -114,16 +155,21 @@ def submit(connection: Connection, submissions: list[Submission]) -> Sequence[Co
         if outcome is not None:
             outcomes.append(outcome)
             continue
-        obstacle = _obstacle(submission, facts)
+        obstacle = (
+            _obstacle(submission, facts)
+            or _lacking(connection, submission)
+            or _objection(submission, filings, practice, remarks)
+        )
         if obstacle is not None:
             outcomes.append(obstacle)
             continue
         for item in submission.items:
             if item.claim is not None:
                 facts.claims[item.claim] = item.id
-        committed = Committed(
-            tuple(item.id for item in submission.items), replayed=False, items=submission.items
-        )
+        for row in submission.drafts:
+            del facts.open[row.seq]
+        items = tuple(replace(item, remarks=tuple(remarks[item.id])) for item in submission.items)
+        committed = Committed(tuple(item.id for item in items), replayed=False, items=items)
         if submission.key is not None:
             facts.replays[submission.caller, submission.key] = (
                 submission.digest,
@@ -131,23 +177,122 @@ def submit(connection: Connection, submissions: list[Submission]) -> Sequence[Co
             )
         accepted.append(submission)
         outcomes.append(committed)
-    _record(connection, accepted)
+    _record(connection, accepted, practice, remarks)
     return outcomes
 
 
+def _filings(
+    connection: Connection, submissions: Sequence[Submission], practice: Practice
+) -> dict[str, list[Filed]]:
+    """What is committed about the certificates that the submissions speak of; nothing for most, whose number is new."""
+    keys = {
+        practice.key(item.verified.document.subject)
+        for submission in submissions
+        for item in submission.items
+        if item.verified.document.subject
+    }
+    known = states(connection, sorted(keys)) if keys else {}
+    return filed(connection, list(known)) if known else {}
+
+
+def _objection(
+    submission: Submission,
+    filings: dict[str, list[Filed]],
+    practice: Practice,
+    remarks: dict[str, Sequence[Problem]],
+) -> ObjectedError | None:
+    """The rules between documents, as the recipient will apply them (`kpmsg.objections`): what breaks one is not said.
+
+    Those that only warn are added to `remarks`, by document, with what was found before it was signed.
+    """
+    said: list[tuple[str, Filed]] = []
+    for index, item in enumerate(submission.items):
+        document = item.verified.document
+        remarks[item.id] = item.remarks
+        if not document.subject:
+            continue
+        key, file = practice.key(document.subject), Filed(item.id, document)
+        others = [*filings.get(key, ()), *(other for about, other in said if about == key)]
+        problems = objections(file, others, ours=True)
+        if any(problem.severity == "reject" for problem in problems):
+            return ObjectedError(problems, index)
+        remarks[item.id] = (*item.remarks, *problems)
+        said.append((key, file))
+    for key, file in said:  # those who submit at the same moment see one another
+        filings.setdefault(key, []).append(file)
+    return None
+
+
+def _lacking(connection: Connection, submission: Submission) -> ObjectedError | None:
+    """The files that a document names have to be here before it is said (G2): its recipient may ask for them at once."""
+    for index, item in enumerate(submission.items):
+        named = attachments.named(item.verified.document)
+        problems = files.missing(connection, named) if named else []
+        if problems:
+            return ObjectedError(problems, index)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacles:
+    """What is committed and speaks against a document: an error that would end its submission, and rules that it breaks."""
+
+    error: PartnerUnknownError | ClaimedError | None
+    problems: tuple[Problem, ...]
+
+
+def obstacles(
+    connection: Connection, said: Sequence[tuple[Document, str | None]], practice: Practice
+) -> list[Obstacles]:
+    """What would be found if these documents, each with its claim, were submitted together now. Changes nothing."""
+    facts = _Facts()
+    _read_facts(connection, facts, "", [], [claim for _, claim in said if claim is not None])
+    keys = {practice.key(document.subject) for document, _ in said if document.subject}
+    filings = filed(connection, sorted(keys)) if keys else {}
+    own: set[str] = set()
+    found = []
+    for index, (document, claim) in enumerate(said):
+        problems: list[Problem] = []
+        if document.subject:
+            others, file = filings[practice.key(document.subject)], Filed(f"draft {index}", document)
+            problems = objections(file, others, ours=True)
+            others.append(file)
+        error = _in_the_way(document.recipient, claim, index, facts, own)
+        found.append(Obstacles(error, tuple(problems)))
+    return found
+
+
+def committed_before(connection: Connection, caller: str, key: str) -> tuple[str, Committed] | None:
+    """What was committed under a caller's key, with the digest of its request."""
+    facts = _Facts()
+    _read_facts(connection, facts, caller, [key], [])
+    return facts.replays.get((caller, key))
+
+
 def _obstacle(submission: Submission, facts: _Facts) -> SubmissionError | None:
+    for place, row in enumerate(submission.drafts):
+        if facts.open.get(row.seq) != row.version:
+            return DraftMovedError(row.seq, place)
     own: set[str] = set()
     for index, item in enumerate(submission.items):
         recipient = item.verified.document.recipient
-        if recipient not in facts.partners:
-            return PartnerUnknownError(recipient, index)
-        if item.claim is None:
-            continue
-        if item.claim in facts.claims:
-            return ClaimedError(item.claim, facts.claims[item.claim], index)
-        if item.claim in own:
-            return ClaimedError(item.claim, "earlier in the same request", index)
-        own.add(item.claim)
+        if error := _in_the_way(recipient, item.claim, submission.place(index), facts, own):
+            return error
+    return None
+
+
+def _in_the_way(
+    recipient: str, claim: str | None, place: int, facts: _Facts, own: set[str]
+) -> PartnerUnknownError | ClaimedError | None:
+    if recipient not in facts.partners:
+        return PartnerUnknownError(recipient, place)
+    if claim is None:
+        return None
+    if claim in facts.claims:
+        return ClaimedError(claim, facts.claims[claim], place)
+    if claim in own:
+        return ClaimedError(claim, "earlier in the same request", place)
+    own.add(claim)
     return None
 
 
@@ -158,38 +303,68 @@ def _facts(connection: Connection, submissions: Sequence[Submission]) -> _Facts:
         if submission.key is not None:
             keys[submission.caller].append(submission.key)
     facts = _Facts()
-    for (
-        caller,
-        some,
-    ) in keys.items():  # nearly always one caller; and a list of pairs would make SQLite scan the table
-        for start in range(0, max(len(claims), 1), 500):
-            asked = {"caller": caller, "keys": some, "claims": claims[start : start + 500]}
-            for fact, name, first, second in connection.execute(_FACTS, asked):
-                match fact:
-                    case "key":
-                        known = Committed(tuple(second.split(",")), replayed=True)
-                        facts.replays[caller, name] = (first, known)
-                    case "claim":
-                        facts.claims[name] = first
-                    case _:
-                        facts.partners.add(name)
+    # Nearly always one caller; and a list of pairs would make SQLite scan the table.
+    for caller, some in keys.items():
+        _read_facts(connection, facts, caller, some, claims)
         claims = []
+    if rows := [row.seq for submission in submissions for row in submission.drafts]:
+        facts.open = {row.seq: row.version for row in drafts.drafts_by_number(connection, rows) if row.open}
     return facts
 
 
-def _record(connection: Connection, submissions: Sequence[Submission]) -> None:
-    by_partner: dict[tuple[str, str, str], list[Item]] = {}
+def _read_facts(
+    connection: Connection, facts: _Facts, caller: str, keys: Sequence[str], claims: Sequence[str]
+) -> None:
+    for start in range(0, max(len(claims), 1), 500):
+        asked = {"caller": caller, "keys": keys, "claims": claims[start : start + 500]}
+        for fact, name, first, second in connection.execute(_FACTS, asked):
+            match fact:
+                case "key":
+                    known = Committed(tuple(second.split(",")), replayed=True)
+                    facts.replays[caller, name] = (first, known)
+                case "claim":
+                    facts.claims[name] = first
+                case _:
+                    facts.partners.add(name)
+
+
+def _record(
+    connection: Connection,
+    submissions: Sequence[Submission],
+    practice: Practice,
+    remarks: Mapping[str, Sequence[Problem]],
+) -> None:
+    by_partner: dict[tuple[str, str, str, str | None], list[Item]] = {}
     for submission in submissions:
-        for item in submission.items:
-            group = (item.verified.document.recipient, submission.caller, submission.at)
+        for index, item in enumerate(submission.items):
+            recipient, author = item.verified.document.recipient, submission.author(index)
+            group = (recipient, submission.at, author, submission.released_by)
             by_partner.setdefault(group, []).append(item)
-    for (partner, caller, at), items in by_partner.items():
+    for (partner, at, author, released_by), items in by_partner.items():
         verified = [item.verified for item in items]
-        insert_documents(connection, verified, "out", partner, at, received_at=None, author=caller)
-        record_cases(connection, verified, at, from_partner=False)
-        record_events(connection, "submitted", at, partner, [(v.id, v.document.subject) for v in verified])
+        insert_documents(
+            connection,
+            verified,
+            "out",
+            partner,
+            at,
+            practice,
+            received_at=None,
+            author=author,
+            released_by=released_by,
+        )
+        record_cases(connection, verified, at, practice, from_partner=False, remarks=remarks)
+        record_events(
+            connection,
+            "submitted",
+            at,
+            partner,
+            [(v.id, practice.key(v.document.subject) if v.document.subject else None) for v in verified],
+        )
     claims = [(i.claim, i.id) for s in submissions for i in s.items if i.claim is not None]
     insert_rows(connection, t.claim, ("claim", "document_id"), claims)
+    for (partner, *_), items in by_partner.items():
+        release_claims(connection, [item.verified for item in items], partner)
     keys = [
         (s.caller, s.key, s.digest, ",".join(item.id for item in s.items), s.at)
         for s in submissions
@@ -198,4 +373,7 @@ def _record(connection: Connection, submissions: Sequence[Submission]) -> None:
     insert_rows(connection, t.idempotency, ("caller", "key", "digest", "documents", "at"), keys)
     for submission in submissions:
         if submission.answers is not None:
-            answers.said(connection, submission.answers, submission.at)
+            answers.said(connection, submission.answers, submission.items[0].verified.document, submission.at)
+        for place, row in enumerate(submission.drafts):
+            ids = [item.id for index, item in enumerate(submission.items) if submission.place(index) == place]
+            drafts.released(connection, row.seq, ids, submission.released_by, submission.at)

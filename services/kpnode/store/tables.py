@@ -186,6 +186,24 @@ class Certificate(SQLModel, table=True):
             sqlite_where=text("waits <> 'nobody'"),
             postgresql_where=text("waits <> 'nobody'"),
         ),
+        Index(
+            "ix_certificate_waits_matter",
+            "waits",
+            "matter",
+            "due",
+            "key",
+            sqlite_where=text("waits <> 'nobody'"),
+            postgresql_where=text("waits <> 'nobody'"),
+        ),
+        Index(
+            "ix_certificate_waits_partner",
+            "waits",
+            "partner",
+            "due",
+            "key",
+            sqlite_where=text("waits <> 'nobody'"),
+            postgresql_where=text("waits <> 'nobody'"),
+        ),
     )
 
 
@@ -305,7 +323,7 @@ class File(SQLModel, table=True):
     size: int = Field(sa_type=BigInteger)
     held: int = Field(default=0, sa_type=BigInteger)  # bytes that are here, from the beginning
     added_at: str
-    wanted_from: str | None = None  # the partner who is being asked for the rest
+    wanted_from: str | None = None  # the partner who is being asked for the rest, or who gave it; ours have none
     wanted_for: str | None = None  # the document that names it
     problem: str | None = None  # why it cannot be had
 

@@ -1,0 +1,152 @@
+"""The commands about drafts: `check` tells offline what is wrong with them, `submit` hands them to the node.
+
+Both read a file that holds one draft or a list of them. What is wrong is decided by `kpmsg.documents` and by the node.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kpmsg.cli_edge import (
+    BROKEN_RULE,
+    DONE,
+    MOST_BYTES,
+    NODE_AWAY,
+    File,
+    Json,
+    Language,
+    connect,
+    fail,
+    language,
+    moment,
+    new_id,
+    problem_of,
+    read,
+    shown,
+    status_of,
+    tell,
+)
+
+if TYPE_CHECKING:
+    from kpmsg.errors import Problem
+
+
+def check(
+    file: File,
+    sender: Annotated[
+        str, typer.Option("--from", metavar="ADDRESS", help="Who will send it, e.g. BW or EU/antwerp.")
+    ],
+    tongue: Annotated[
+        Language | None,
+        typer.Option("--language", help="Of what is said of broken rules; else the terminal's own."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what is wrong with a draft, or each of a list, offline.
+
+    Exit status 3: a rule is broken.
+    """
+    from dataclasses import replace
+
+    from kpmsg import documents
+    from kpmsg.errors import DraftError
+    from kpmsg.rules import said
+    from kpmsg.terminal import checked
+
+    drafts, now, spoken = _drafts(file), moment(), language(tongue)
+    several = isinstance(drafts, list)
+    found: list[Problem] = []
+    for index, draft in enumerate(drafts if several else [drafts]):
+        try:
+            document, _ = documents.compose(draft, source=sender, id=new_id(), time=now)
+            problems: Sequence[Problem] = documents.breaches(document)
+        except DraftError as error:
+            problems = error.problems
+        place = f"/{index}" if several else ""
+        found += [replace(problem.within(place), text=said(problem, spoken)) for problem in problems]
+    count = len(drafts) if several else 1
+    members = {
+        "file": file,
+        "language": spoken,
+        "drafts": count,
+        "problems": [shown(problem) for problem in found],
+    }
+    tell(checked(file, count, found, spoken), members, as_json)
+    raise typer.Exit(BROKEN_RULE if any(problem.severity == "reject" for problem in found) else DONE)
+
+
+def _drafts(file: str) -> Any:
+    """The JSON in a file of drafts. Ends the program if it is none."""
+    from kpmsg import strictjson
+    from kpmsg.errors import MalformedError
+
+    raw = read(file)
+    try:
+        return strictjson.loads(raw, max_bytes=MOST_BYTES)
+    except MalformedError as error:
+        if error.code != "json-number":
+            fail(f"{file}: {error.text} ({error.code})")
+        try:  # never accepted, but a number where a text is due is better told by the field
+            return json.loads(raw)
+        except ValueError:
+            fail(f"{file}: {error.text} ({error.code})")
+
+
+def submit(
+    files: Annotated[
+        list[str],
+        typer.Argument(metavar="FILE", help="Each holds a draft or a list of them; - for standard input."),
+    ],
+    url: Annotated[str, typer.Option(envvar="KPMSG_URL", help="The node, e.g. https://node.example:8443.")],
+    key_file: Annotated[
+        Path | None, typer.Option(help="Its first line is the API key; else KPMSG_KEY is.")
+    ] = None,
+    wait: Annotated[int, typer.Option(min=0, max=60, help="Seconds to wait for the partner's receipt.")] = 0,
+    ca: Annotated[
+        Path | None, typer.Option(help="PEM file of the authority that certifies the node.")
+    ] = None,
+    idempotency_key: Annotated[
+        str | None, typer.Option(help="For a single file; to say exactly the same once more.")
+    ] = None,
+    insecure_plaintext: Annotated[
+        bool, typer.Option("--insecure-plaintext", help="Send the API key over http to another machine.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Hand drafts to the node, which signs and delivers them.
+
+    Each file is taken whole or not at all.
+
+    To run this again does no harm: the idempotency key is made from the file's bytes, so the node does each file once, and tells where
+    its documents are now. A file after one that was refused is still sent; after the node went away, none is.
+    """
+    from kpmsg.errors import ClientError
+    from kpmsg.terminal import not_taken, taken
+
+    if idempotency_key is not None and len(files) > 1:
+        fail("--idempotency-key is for a single file: each file is a submission of its own")
+    bodies = [(file, read(file)) for file in files]  # before anything is sent
+    status = DONE
+    with connect(url, key_file, ca, insecure_plaintext=insecure_plaintext) as node:
+        for file, body in bodies:
+            try:
+                done = node.submit(body, idempotency_key=idempotency_key, wait=wait)
+            except ClientError as error:
+                outcome = status_of(error)
+                status = max(status, outcome)
+                told = not_taken(file, error, later=outcome == NODE_AWAY)
+                tell(told, {"file": file, "problem": problem_of(error)}, as_json, sys.stderr)
+                if outcome != BROKEN_RULE:
+                    break  # the next would fare no better
+            except ValueError as error:
+                fail(str(error))
+            else:
+                members = {"file": file, "replayed": done.replayed, "documents": list(done.documents)}
+                tell(taken(file, done), members, as_json)
+    raise typer.Exit(status)

@@ -1,0 +1,257 @@
+"""What is still open in a case, whose move it is, and by which day: the stuff of work lists.
+
+A matter is opened by documents and closed by documents. Nobody ticks it off, so both authorities see the same list, and an answer
+that was written but never arrived leaves it open. The day on which it is due follows from the rules that the authority whose
+move it is has published, with its own calendar; no clock is known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any, Final, Literal
+
+from kpmsg.documents import (
+    ArrivalNotice,
+    CertificateAnswer,
+    CertificateQuery,
+    ConfirmationRequest,
+    ConfirmationStatus,
+    DiscrepancyQuery,
+    DiscrepancyResponse,
+    ExportAmendment,
+    IrregularityNotice,
+    Message,
+)
+from kpmsg.policy import Practice
+from kpmsg.standing import INTERIM, Confirmed, Filed, Standing, content_of
+
+Kind = Literal[
+    "confirmation",
+    "request",
+    "query",
+    "investigation",
+    "discrepancy",
+    "irregularity-report",
+    "notification",
+    "correction",
+    "counterfeit",
+    "certificate-query",
+    "dispute",
+    "message",
+    "expiry",
+]
+
+_SENTENCES: Final[dict[Kind, str]] = {
+    "confirmation": "The import confirmation is due.",
+    "request": "The exporting authority has asked where the shipment is; a status reply or the confirmation is due.",
+    "query": "The importing authority has asked about a discrepancy; an answer is due.",
+    "investigation": "The discrepancy is being looked into; its outcome is awaited.",
+    "discrepancy": "What was found differs from what was notified; the exporting authority has not said anything about it.",
+    "irregularity-report": "The shipment was found irregular; the irregularity notice to the exporting authority is due.",
+    "notification": "The shipment came without a notification; it is due, even late.",
+    "correction": "The notification was rejected; a corrected one is due.",
+    "counterfeit": "The issuer never issued this number; the importing authority must secure the goods and report.",
+    "certificate-query": "The issuer has been asked about this number; its answer is due.",
+    "dispute": "Documents exclude one another; officers must agree which holds.",
+    "message": "A message asks for an answer.",
+    "expiry": "The certificate has expired, and nothing has come from the importing authority: ask, or cancel it.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Matter:
+    """One open matter: what, whose move (authority addresses), by which document, since when and until when.
+
+    `since` and `due` are days. A matter whose `since` lies in the future is `dormant`: it becomes somebody's move on that day
+    if nothing has happened until then (the expiry of a certificate).
+    """
+
+    kind: Kind
+    whose: tuple[str, ...]
+    document: str | None
+    since: date
+    due: date | None
+    text: str
+    dormant: bool = False
+
+    def members(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "kind": self.kind,
+            "whose": list(self.whose),
+            "document": self.document,
+            "since": self.since.isoformat(),
+            "due": None if self.due is None else self.due.isoformat(),
+            "text": self.text,
+            "dormant": self.dormant,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What the fold has found out so far. `versions`: the notification that holds and its amendments, oldest first."""
+
+    standing: Standing
+    state: str
+    disputed: bool
+    exporter: str | None
+    importer: str | None
+    issuer: str
+    versions: list[Filed]
+    cancellation: Filed | None
+    confirmed: Confirmed | None
+
+
+def matters(scene: Scene, practice: Practice, *, beyond: bool) -> tuple[Matter, ...]:
+    """Everything that is open, the most urgent first. `beyond`: a difference exceeds the tolerance."""
+    found = [
+        *_disputes(scene),
+        *_confirmation(scene, practice),
+        *_queries(scene, practice),
+        *_after_confirmation(scene, practice, beyond=beyond),
+        *_unannounced(scene),
+        *_correspondence(scene, practice),
+    ]
+    return tuple(sorted(found, key=lambda m: (m.dormant, m.due or date.max, m.kind, m.document or "")))
+
+
+def _matter(
+    kind: Kind, whose: str | None, item: Filed | None, since: date, due: date | None = None, *, dormant: bool = False
+) -> Iterator[Matter]:
+    if whose is not None:
+        yield Matter(kind, (whose,), None if item is None else item.id, since, due, _SENTENCES[kind], dormant)
+
+
+def _disputes(scene: Scene) -> Iterator[Matter]:
+    if not scene.disputed:
+        return
+    last = scene.standing.effective[-1]
+    whose = {scene.exporter, *(c.item.source for c in scene.standing.confirmations)}
+    if scene.state in {"notified-twice", "amended-twice"}:
+        whose = {scene.exporter}  # only the author can say which of its own documents holds
+    if scene.state == "confirmed-twice":
+        whose = {scene.importer}
+    yield Matter(
+        "dispute", tuple(sorted(filter(None, whose))), last.id, _day(last), None, _SENTENCES["dispute"]
+    )
+
+
+def _confirmation(scene: Scene, practice: Practice) -> Iterator[Matter]:
+    decided = scene.confirmed is not None and scene.confirmed.content.outcome not in INTERIM
+    if not scene.versions or scene.cancellation is not None or scene.disputed or decided:
+        return
+    if scene.state in {"returned", "seized"} or scene.importer is None:
+        return
+    if any(matter.kind in {"query", "investigation"} for matter in _queries(scene, practice)):
+        return  # the exporter's answer comes first
+    current = scene.versions[-1]
+    wish = content_of(current).confirmation
+    start, due = _day(scene.versions[0]), wish.reply_by
+    arrival = _last(scene, ArrivalNotice)
+    if arrival is not None and isinstance(arrival.data, ArrivalNotice):
+        start, due = arrival.data.date_presented, arrival.data.decision_expected
+    if scene.confirmed is not None and scene.confirmed.content.date_of_receipt is not None:
+        start = scene.confirmed.content.date_of_receipt
+    promised = [
+        i.data.decision_expected
+        for i in scene.standing.effective
+        if isinstance(i.data, ConfirmationStatus) and i.data.decision_expected is not None
+    ]
+    # A wish does not shorten what the importer's law allows, and a promise may lengthen it.
+    due = max(practice.due(scene.importer, "confirmation", start), *promised, *([due] if due else []))
+    yield from _matter("confirmation", scene.importer, current, start, due if wish.requested else None)
+    request = _last(scene, ConfirmationRequest)
+    if request is not None and not _replied(scene, request):
+        due = practice.due(scene.importer, "status", _day(request))
+        yield from _matter("request", scene.importer, request, _day(request), due)
+    if scene.state == "notified":
+        expired = content_of(current).date_of_expiry + timedelta(days=1)
+        yield from _matter("expiry", scene.exporter, current, expired, expired, dormant=True)
+
+
+def _replied(scene: Scene, request: Filed) -> bool:
+    return any(
+        isinstance(i.data, ConfirmationStatus) and i.data.request == request.id for i in scene.standing.effective
+    )
+
+
+def _queries(scene: Scene, practice: Practice) -> Iterator[Matter]:
+    for item in scene.standing.effective:
+        if not isinstance(item.data, DiscrepancyQuery):
+            continue
+        answers = _responses(scene, item.id)
+        if not answers:
+            asked = item.document.recipient
+            due = item.data.reply_by or practice.due(asked, "query", _day(item))
+            yield from _matter("query", asked, item, _day(item), due)
+        elif answers[-1].instruction == "hold" or any(
+            answer.verdict == "investigating" for answer in answers[-1].answers
+        ):
+            yield from _matter("investigation", item.document.recipient, item, _day(item))
+
+
+def _responses(scene: Scene, document_id: str) -> list[DiscrepancyResponse]:
+    return [
+        i.data
+        for i in scene.standing.effective
+        if isinstance(i.data, DiscrepancyResponse) and i.data.query == document_id
+    ]
+
+
+def _after_confirmation(scene: Scene, practice: Practice, *, beyond: bool) -> Iterator[Matter]:
+    if scene.confirmed is None or scene.disputed:
+        return
+    item, content = scene.confirmed.item, scene.confirmed.content
+    found = content.date_of_verification or content.date_of_receipt or _day(item)
+    irregular = content.outcome in {"detained", "seized", "refused_returned"} or content.seals_intact == "no"
+    if irregular and _last(scene, IrregularityNotice) is None and scene.importer is not None:
+        due = practice.due(scene.importer, "irregularity", found)
+        yield from _matter("irregularity-report", scene.importer, item, found, due)
+    surprised = beyond and content.outcome not in INTERIM
+    if surprised or scene.state == "arrived-despite-cancellation":
+        asked = any(isinstance(i.data, DiscrepancyQuery) for i in scene.standing.effective)
+        if not asked and not _responses(scene, item.id) and not _amended_since(scene):
+            yield from _matter("discrepancy", scene.exporter, item, _day(item))
+
+
+def _amended_since(scene: Scene) -> bool:
+    return any(
+        isinstance(version.data, ExportAmendment) and version.data.outcome_of is not None
+        for version in scene.versions
+    )
+
+
+def _unannounced(scene: Scene) -> Iterator[Matter]:
+    first = scene.standing.items[0] if scene.standing.items else None
+    if first is None:
+        return
+    if scene.state in {"confirmed-unannounced", "arrived-unannounced", "waits-for-notification"}:
+        yield from _matter("notification", scene.exporter, first, _day(first))
+    if scene.state == "rejected":
+        yield from _matter("correction", scene.exporter, first, _day(first))
+    if scene.state == "suspected-counterfeit" and _last(scene, IrregularityNotice) is None:
+        yield from _matter("counterfeit", scene.importer, first, _day(first))
+
+
+def _correspondence(scene: Scene, practice: Practice) -> Iterator[Matter]:
+    answered = {
+        i.data.query for i in scene.standing.effective if isinstance(i.data, CertificateAnswer)
+    } | {i.data.in_reply_to for i in scene.standing.effective if isinstance(i.data, Message)}
+    for item in scene.standing.effective:
+        if item.id in answered:
+            continue
+        if isinstance(item.data, CertificateQuery):
+            due = practice.due(item.document.recipient, "query", _day(item))
+            yield from _matter("certificate-query", item.document.recipient, item, _day(item), due)
+        if isinstance(item.data, Message) and item.data.answer_wanted:
+            yield from _matter("message", item.document.recipient, item, _day(item))
+
+
+def _last(scene: Scene, kind: type) -> Filed | None:
+    return next((item for item in reversed(scene.standing.effective) if isinstance(item.data, kind)), None)
+
+
+def _day(item: Filed) -> date:
+    return item.document.time.date()

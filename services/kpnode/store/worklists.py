@@ -1,0 +1,242 @@
+"""Work lists: which certificates wait for us, which for a partner, and which are overdue.
+
+The case of a certificate says what is open, whose move it is and by which day (`kpmsg.matters`). `turns` boils that down to the
+three columns by which certificates are found; they are written wherever a case is folded, and again by `wake` on the day on which
+a matter that slept (the expiry of a certificate) becomes somebody's move. Days come from the caller's clock.
+
+Every question here walks a partial index that holds open certificates only, so it costs the same however many are closed. Pages are
+read by key, never by offset. Counts stop at `MOST_COUNTED`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Final, Literal
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    bindparam,
+    func,
+    select,
+    text,
+    tuple_,
+    union_all,
+    update,
+)
+
+from kpnode.store import tables as t
+
+Who = Literal["us", "them"]
+Place = tuple[str | None, str]
+"""Where a page ended: the due day (None behind all that have one) and the key."""
+
+MOST_COUNTED: Final = 10_000
+_LISTS: Final[Mapping[Who, tuple[str, str]]] = {"us": ("us", "both"), "them": ("them", "both")}
+# In the words of the index: SQLite takes a partial index only if its condition stands in the question as it is.
+_OPEN: Final = text("certificate.waits <> 'nobody'")
+_C: Final = t.certificate.c
+_COLUMNS: Final = (
+    _C.key,
+    _C.number,
+    _C.issuer,
+    _C.partner,
+    _C.state,
+    _C.case,
+    _C.waits,
+    _C.matter,
+    _C.due,
+    _C.locked,
+)
+_WAKEN: Final = (
+    update(t.certificate)
+    .where(_C.key == bindparam("of"))
+    .values(waits=bindparam("to_waits"), matter=bindparam("to_matter"), due=bindparam("to_due"))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """The columns of one certificate. `due`: the first day that matters, be it that of a matter which still sleeps."""
+
+    waits: str  # "us" | "them" | "both" | "nobody"
+    matter: str | None
+    due: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingRow:
+    """One certificate that waits for somebody; `case` as it was folded last."""
+
+    key: str
+    number: str
+    issuer: str
+    partner: str
+    state: str
+    case: dict[str, Any]
+    waits: str
+    matter: str | None
+    due: str | None
+    locked: str | None
+
+    @property
+    def matters(self) -> Sequence[Mapping[str, Any]]:
+        """What is open, the most urgent first."""
+        matters: Sequence[Mapping[str, Any]] = self.case.get("matters", ())
+        return matters
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """How many of one kind of matter wait for somebody, at most MOST_COUNTED of each."""
+
+    kind: str
+    waiting: int
+    overdue: int
+
+
+def awake(matter: Mapping[str, Any], day: date) -> bool:
+    """Whether a matter (as in a case's JSON) is anybody's move on `day`."""
+    return not matter["dormant"] or str(matter["since"]) <= day.isoformat()
+
+
+def turns(matters: Iterable[Mapping[str, Any]], me: str, day: date) -> Turns:
+    """Who has to move on `day`, seen from authority `me`; `matters` as in a case's JSON, the most urgent first."""
+    every = list(matters)
+    open_now = [matter for matter in every if awake(matter, day)]
+    whose = {"us" if address == me else "them" for matter in open_now for address in matter["whose"]}
+    sleeping = [str(matter["since"]) for matter in every if not awake(matter, day)]
+    dated = sorted(
+        (str(matter["due"]), str(matter["kind"])) for matter in open_now if matter["due"] is not None
+    )
+    kind = dated[0][1] if dated else str(open_now[0]["kind"]) if open_now else None
+    days = [each for each, _ in dated] + (sleeping if whose else [])
+    return Turns(
+        "both" if len(whose) == 2 else next(iter(whose), "nobody"), kind, min(days) if days else None
+    )
+
+
+def waiting(
+    connection: Connection,
+    who: Who,
+    *,
+    overdue_on: date | None = None,
+    kind: str | None = None,
+    partner: str | None = None,
+    after: Place | None = None,
+    limit: int,
+) -> list[WaitingRow]:
+    """Certificates that wait for `who`, the most urgent first and those without a day last, from behind `after`.
+
+    `overdue_on`: only those whose day was before that one. `kind`: that of the most urgent open matter.
+    """
+    wanted: list[ColumnElement[bool]] = []
+    if kind is not None:
+        wanted.append(_C.matter == kind)
+    if partner is not None:
+        wanted.append(_C.partner == partner)
+    found: list[WaitingRow] = []
+    if after is None or after[0] is not None:
+        dated = [*wanted, _C.due.is_not(None)]
+        if overdue_on is not None:
+            dated.append(_C.due < overdue_on.isoformat())
+        if after is not None:
+            dated.append(tuple_(_C.due, _C.key) > tuple_(after[0], after[1]))
+        found = _merged(connection, _LISTS[who], dated, limit)
+    if len(found) < limit and overdue_on is None:
+        undated = [*wanted, _C.due.is_(None)]
+        if after is not None and after[0] is None:
+            undated.append(_C.key > after[1])
+        found += _merged(connection, _LISTS[who], undated, limit - len(found))
+    return found
+
+
+def _merged(
+    connection: Connection, lists: Sequence[str], wanted: Sequence[ColumnElement[bool]], limit: int
+) -> list[WaitingRow]:
+    """One ordered walk for each value of `waits`, merged: an index gives an order only behind a single value.
+
+    Where no certificate has a day, the day is in the order all the same, or PostgreSQL would walk all keys there are.
+    """
+    walks = [
+        select(
+            select(*_COLUMNS)
+            .where(_OPEN, _C.waits == waits, *wanted)
+            .order_by(_C.due, _C.key)
+            .limit(limit)
+            .subquery()
+        )
+        for waits in lists
+    ]
+    every = union_all(*walks)
+    order = every.selected_columns["due"], every.selected_columns["key"]
+    rows = connection.execute(every.order_by(*order).limit(limit)).mappings()
+    return [WaitingRow(**{**row, "case": json.loads(row["case"])}) for row in rows]
+
+
+def counted(connection: Connection, who: Who, day: date) -> list[Counted]:
+    """How many certificates wait for `who` by the kind of their most urgent matter, and how many of these were due before `day`."""
+    kinds = sorted({kind for waits in _LISTS[who] for kind in _kinds(connection, waits)})
+    if not kinds:
+        return []
+    questions = [
+        _number_of(place, overdue, _C.waits == waits, _C.matter == kind, before)
+        for place, kind in enumerate(kinds)
+        for waits in _LISTS[who]
+        for overdue, before in ((0, None), (1, _C.due < day.isoformat()))
+    ]
+    numbers = [[0, 0] for _ in kinds]
+    for place, overdue, number in connection.execute(union_all(*questions)):
+        numbers[place][overdue] = min(numbers[place][overdue] + number, MOST_COUNTED)
+    return [Counted(kind, *both) for kind, both in zip(kinds, numbers, strict=True)]
+
+
+def _number_of(place: int, overdue: int, *wanted: ColumnElement[bool] | None) -> Select[Any, Any, Any]:
+    some = select(_C.key).where(_OPEN, *(each for each in wanted if each is not None)).limit(MOST_COUNTED)
+    return select(text(str(place)), text(str(overdue)), func.count()).select_from(some.subquery())
+
+
+def _kinds(connection: Connection, waits: str) -> list[str]:
+    """The kinds of matter there are, one step in the index for each."""
+    found: list[str] = []
+    first = select(func.min(_C.matter)).where(_OPEN, _C.waits == waits)
+    while True:
+        following = connection.execute(first.where(_C.matter > found[-1]) if found else first).scalar()
+        if following is None:
+            return found
+        found.append(following)
+
+
+def due_by(connection: Connection, day: date, after: Place | None, limit: int) -> list[WaitingRow]:
+    """Certificates for which `day` matters or an earlier one did, whoever has to move: what a daily round has to look at."""
+    places = [_C.due <= day.isoformat()]
+    if after is not None:
+        places.append(tuple_(_C.due, _C.key) > tuple_(after[0], after[1]))
+    return _merged(connection, ("us", "them", "both"), places, limit)
+
+
+def wake(connection: Connection, rows: Iterable[WaitingRow], me: str, day: date) -> int:
+    """Write anew the columns of those of `rows` in which a matter has woken since; returns how many.
+
+    A case that has been folded meanwhile is left alone: its columns are fresh.
+    """
+    changed = []
+    for row in rows:
+        fresh = turns(row.matters, me, day)
+        if fresh != Turns(row.waits, row.matter, row.due):
+            changed.append(
+                {"of": row.key, "to_waits": fresh.waits, "to_matter": fresh.matter, "to_due": fresh.due}
+            )
+    if not changed:
+        return 0
+    current = select(_C.key, _C.waits, _C.matter, _C.due).where(_C.key.in_([each["of"] for each in changed]))
+    before = {row.key: Turns(row.waits, row.matter, row.due) for row in rows}
+    same = {key for key, *columns in connection.execute(current) if Turns(*columns) == before[key]}
+    changed = [each for each in changed if each["of"] in same]
+    if changed:
+        connection.execute(_WAKEN, changed)
+    return len(changed)
