@@ -5,7 +5,7 @@ something happens is not counted, the first day is the one after it. Working day
 single day, for weekends change (the Emirates' did on 1 January 2022). Days are calendar days where the authority is;
 turning an instant into one is for whoever has the instant, and no clock is read here.
 
-Rules P2 and P3 of protocol/policy.md.
+Rules P2, P4 and P5 of protocol/policy.md.
 """
 
 from __future__ import annotations

@@ -15,8 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from datetime import date
-from enum import StrEnum
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from kpmsg.documents import (
     ArrivalNotice,
@@ -35,109 +34,16 @@ from kpmsg.documents.cancellation import Cancellation
 from kpmsg.matters import Matter, Scene, matters
 from kpmsg.policy import Practice
 from kpmsg.standing import Confirmed, Filed, Standing, content_of
+from kpmsg.states import (
+    BY_MEASURE,
+    BY_OUTCOME,
+    BY_REASON,
+    MAY_FOLLOW_CANCELLATION,
+    State,
+    Turn,
+)
 
 __all__ = ["Case", "Difference", "Filed", "State", "Turn", "fold"]
-
-
-class State(StrEnum):
-    """The business state of one certificate."""
-
-    NOTIFIED = "notified"
-    ARRIVED = "arrived"
-    CONFIRMED = "confirmed"
-    CONFIRMED_WITH_DISCREPANCY = "confirmed-with-discrepancy"
-    CONFIRMED_AFTER_REMEDY = "confirmed-after-remedy"
-    PARTLY_CONFIRMED = "partly-confirmed"
-    DETAINED = "detained"
-    RETURNED = "returned"
-    SEIZED = "seized"
-    NOT_RECEIVED = "not-received"
-    CANCELLED = "cancelled"
-    REPLACED = "replaced"
-    LOST_OR_STOLEN = "lost-or-stolen"
-    ARRIVED_DESPITE_CANCELLATION = "arrived-despite-cancellation"
-    CONFIRMED_UNANNOUNCED = "confirmed-unannounced"
-    ARRIVED_UNANNOUNCED = "arrived-unannounced"
-    SUSPECTED_COUNTERFEIT = "suspected-counterfeit"
-    WAITS_FOR_NOTIFICATION = "waits-for-notification"
-    IN_TRANSIT = "in-transit"
-    ASKED_ABOUT = "asked-about"
-    REJECTED = "rejected"
-    NOTIFIED_TWICE = "notified-twice"
-    AMENDED_TWICE = "amended-twice"
-    CONFIRMED_TWICE = "confirmed-twice"
-    USED_TWICE = "used-twice"
-    CROSSED_AMENDMENT = "crossed-amendment"
-    CROSSED_CANCELLATION = "crossed-cancellation"
-    UNDETERMINED = "undetermined"
-
-    @property
-    def disputed(self) -> bool:
-        """Whether documents exclude one another, so that officers of both sides must decide."""
-        return self in _CONFLICTS
-
-
-_CONFLICTS: Final = frozenset(
-    {
-        State.NOTIFIED_TWICE,
-        State.AMENDED_TWICE,
-        State.CONFIRMED_TWICE,
-        State.USED_TWICE,
-        State.CROSSED_AMENDMENT,
-        State.CROSSED_CANCELLATION,
-    }
-)
-
-Turn = Literal["exporter", "importer", "both", "nobody"]
-
-_BY_OUTCOME: Final = {
-    "confirmed": State.CONFIRMED,
-    "confirmed_with_discrepancy": State.CONFIRMED_WITH_DISCREPANCY,
-    "confirmed_after_remedy": State.CONFIRMED_AFTER_REMEDY,
-    "partial": State.PARTLY_CONFIRMED,
-    "detained": State.DETAINED,
-    "refused_returned": State.RETURNED,
-    "seized": State.SEIZED,
-    "not_received": State.NOT_RECEIVED,
-    "arrived_despite_cancellation": State.ARRIVED_DESPITE_CANCELLATION,
-}
-_BY_MEASURE: Final = {"detained": State.DETAINED, "returned": State.RETURNED, "seized": State.SEIZED}
-_BY_REASON: Final = {"replaced": State.REPLACED, "lost": State.LOST_OR_STOLEN, "stolen": State.LOST_OR_STOLEN}
-_MAY_FOLLOW_CANCELLATION: Final = frozenset(
-    {"arrived_despite_cancellation", "refused_returned", "detained", "seized"}
-)
-"""Outcomes by which an importing authority that knows of a cancellation may confirm all the same (race C6)."""
-
-_MEANING: Final = {
-    State.NOTIFIED: "The shipment has been notified. The importing authority has not confirmed it yet.",
-    State.ARRIVED: "The shipment has been presented to the importing authority, which has not decided yet.",
-    State.CONFIRMED: "The importing authority has confirmed the shipment as notified.",
-    State.CONFIRMED_WITH_DISCREPANCY: "Confirmed, but what was found differs from what was notified.",
-    State.CONFIRMED_AFTER_REMEDY: "Confirmed after a fault was remedied.",
-    State.PARTLY_CONFIRMED: "A part of the shipment has been confirmed.",
-    State.DETAINED: "The shipment is detained by the importing authority; this is not final.",
-    State.RETURNED: "The importing authority refused the shipment and returned it.",
-    State.SEIZED: "The shipment has been seized.",
-    State.NOT_RECEIVED: "The importing authority says that the shipment has not arrived.",
-    State.CANCELLED: "The exporting authority has cancelled the certificate. It must not be accepted.",
-    State.REPLACED: "The certificate has been replaced by another. It must not be accepted.",
-    State.LOST_OR_STOLEN: "The certificate was lost or stolen. It must not be accepted.",
-    State.ARRIVED_DESPITE_CANCELLATION: "The certificate was cancelled, and the shipment came all the same.",
-    State.CONFIRMED_UNANNOUNCED: "A confirmation is there, but no notification of this number.",
-    State.ARRIVED_UNANNOUNCED: "A shipment was presented under this number, which nobody has notified.",
-    State.SUSPECTED_COUNTERFEIT: "The issuer says that it never issued this number: suspected counterfeit.",
-    State.WAITS_FOR_NOTIFICATION: "An amendment or a cancellation is there; the notification it is about is not, yet.",
-    State.IN_TRANSIT: "The shipment passes through; no confirmation is due.",
-    State.ASKED_ABOUT: "The issuer has been asked about this number.",
-    State.REJECTED: "The notification was rejected by the importing authority.",
-    State.NOTIFIED_TWICE: "The number has been notified twice, differently. The exporting authority must cancel one.",
-    State.AMENDED_TWICE: "One version has been amended twice, differently. The exporting authority must cancel or explain.",
-    State.CONFIRMED_TWICE: "Two confirmations by one authority contradict one another. It must withdraw one.",
-    State.USED_TWICE: "Two authorities have confirmed this number: the certificate may have been used twice.",
-    State.CROSSED_AMENDMENT: "An amendment and a confirmation of the earlier version have crossed.",
-    State.CROSSED_CANCELLATION: "A cancellation and a confirmation have crossed: officers of both sides must decide.",
-    State.UNDETERMINED: "Only documents that decide nothing about the shipment are there.",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,12 +105,18 @@ def fold(key: str, filed: Iterable[Filed], practice: Practice) -> Case:
     cancellation = standing.cancellation_of(notification) if notification is not None else None
     confirmed = standing.confirmations[-1] if standing.confirmations else None
     differences: tuple[Difference, ...] = ()
-    if versions and confirmed is not None and (confirmed.content.found.parcels or confirmed.content.found.carats):
+    if (
+        versions
+        and confirmed is not None
+        and (confirmed.content.found.parcels or confirmed.content.found.carats)
+    ):
         differences = _differences(content_of(versions[-1]), confirmed, practice)
     state = _state(standing, versions, cancellation, differences)
     exporter, importer = _parties(standing, notification, confirmed)
     number, issuer = _certificate(standing, key)
-    scene = Scene(standing, str(state), state.disputed, exporter, importer, issuer, versions, cancellation, confirmed)
+    scene = Scene(
+        standing, str(state), state.disputed, exporter, importer, issuer, versions, cancellation, confirmed
+    )
     beyond = any(difference.beyond_tolerance for difference in differences)
     open_matters = matters(scene, practice, beyond=beyond)
     return Case(
@@ -215,7 +127,7 @@ def fold(key: str, filed: Iterable[Filed], practice: Practice) -> Case:
         importer=importer,
         state=state,
         turn=_turn(open_matters, exporter, importer),
-        meaning=_MEANING[state],
+        meaning=state.meaning,
         revision=max(0, len(versions) - 1),
         current=versions[-1].id if versions else None,
         cancellation=None if cancellation is None else cancellation.id,
@@ -251,10 +163,10 @@ def _state(
 def _after_cancellation(cancellation: Filed, came: list[Confirmed]) -> State:
     assert isinstance(cancellation.data, Cancellation)
     if not came:
-        return _BY_REASON.get(cancellation.data.reason, State.CANCELLED)
+        return BY_REASON.get(cancellation.data.reason, State.CANCELLED)
     content = came[0].content
-    if content.knows_cancellation == cancellation.id and content.outcome in _MAY_FOLLOW_CANCELLATION:
-        return _BY_OUTCOME[content.outcome]
+    if content.knows_cancellation == cancellation.id and content.outcome in MAY_FOLLOW_CANCELLATION:
+        return BY_OUTCOME[content.outcome]
     return State.CROSSED_CANCELLATION
 
 
@@ -265,7 +177,7 @@ def _after_notification(
         content = came[0].content
         if _crossed(versions, content):
             return State.CROSSED_AMENDMENT
-        state = _BY_OUTCOME[content.outcome]
+        state = BY_OUTCOME[content.outcome]
         if state is State.CONFIRMED and any(d.beyond_tolerance for d in differences):
             return State.CONFIRMED_WITH_DISCREPANCY
         if content.outcome in {"detained", "partial"} and _last(standing, ReturnNotice) is not None:
@@ -274,11 +186,17 @@ def _after_notification(
     if _last(standing, ReturnNotice) is not None:
         return State.RETURNED
     notice = _last(standing, IrregularityNotice)
-    if notice is not None and isinstance(notice.data, IrregularityNotice) and notice.data.measure in _BY_MEASURE:
-        return _BY_MEASURE[notice.data.measure]
+    if (
+        notice is not None
+        and isinstance(notice.data, IrregularityNotice)
+        and notice.data.measure in BY_MEASURE
+    ):
+        return BY_MEASURE[notice.data.measure]
     if standing.confirmations:
         return State.NOT_RECEIVED
-    arrived = any(_last(standing, kind) is not None for kind in (ArrivalNotice, IrregularityNotice, DiscrepancyQuery))
+    arrived = any(
+        _last(standing, kind) is not None for kind in (ArrivalNotice, IrregularityNotice, DiscrepancyQuery)
+    )
     return State.ARRIVED if arrived else State.NOTIFIED
 
 
@@ -387,7 +305,9 @@ def _turn(open_matters: tuple[Matter, ...], exporter: str | None, importer: str 
     return "importer" if whose == {importer} else "both"
 
 
-def _differences(notified: ExportNotification, confirmed: Confirmed, practice: Practice) -> tuple[Difference, ...]:
+def _differences(
+    notified: ExportNotification, confirmed: Confirmed, practice: Practice
+) -> tuple[Difference, ...]:
     """Rules I04, I05, I06: parcels have no tolerance; weights and values have the one that the importer published."""
     content = confirmed.content
     tolerance = practice.tolerance(confirmed.item.source, confirmed.item.document.time.date())

@@ -15,6 +15,8 @@ problem (RFC 9457), else with one of
 ``node-unreachable``   no answer after all attempts; a submission *may* have arrived: send it again, unchanged
 ``node-unavailable``   an answer that says "later" without saying why, as proxies in front of a node give them
 ``answer-unreadable``  an answer that no node gives: is the URL right?
+``file-fetching``      a file is still on its way from the partner: ask again later
+``file-differs``       what came is not the file with that digest: something between us and the node has changed it
 =====================  ============================================================================================
 """
 
@@ -43,6 +45,9 @@ PAUSES: Final = (0.5, 1.0, 2.0, 4.0)
 
 LONGEST_PAUSE: Final = 60.0
 """Who is asked to come again later than this is told at once instead."""
+
+LONGEST_WAIT: Final = 60
+"""Seconds that a node lets one request wait."""
 
 PATIENCE: Final = 20.0
 """Seconds for an answer, on top of the seconds that the node was asked to wait."""
@@ -205,6 +210,48 @@ class NodeClient:
                 raise _unreadable(response)
             cursor = following
 
+    # -- files -----------------------------------------------------------------------------------------------------------
+
+    def upload(self, content: bytes, media_type: str) -> Json:
+        """Hand over a file before a document names it; returns its ``digest`` and ``size``, as a document has to say them.
+
+        The same file again is the same file. `media_type` is one of `kpmsg.attachments.MEDIA_TYPES`, and the file has at most
+        `kpmsg.attachments.MAX_FILE` bytes (protocol/attachments.md, G1). Raises ClientError.
+        """
+        headers = {"content-type": media_type}
+        response = self._ask("POST", "/v1/files", content=content, headers=headers)
+        answer = _object(response)
+        if answer.get("digest") != sha256(content).hexdigest():
+            raise _differs(response)
+        return answer
+
+    def files(self, document_id: str) -> list[Json]:
+        """The files that a document names, each with its ``state`` at the node."""
+        response = self._ask("GET", f"/v1/documents/{quote(document_id, safe='')}/files")
+        return _list(response, _object(response), "files")
+
+    def file(self, document_id: str, digest: str, *, wait: int = 0) -> bytes:
+        """A file that a document names, compared with its digest. The node fetches it from the partner if it has to.
+
+        `wait`: seconds to wait for that. Raises ClientError: ``file-fetching`` if it has not come by then,
+        ``file-unavailable`` if the partner cannot give it, ``file-differs``.
+        """
+        path = f"/v1/documents/{quote(document_id, safe='')}/files/{quote(digest, safe='')}"
+        while True:
+            now = min(wait, LONGEST_WAIT)
+            headers = {"prefer": f"wait={now}"} if now > 0 else {}
+            response = self._ask("GET", path, headers=headers, accept="*/*", wait=now)
+            if response.status_code == httpx.codes.OK:
+                break
+            wait -= LONGEST_WAIT
+            if wait <= 0:
+                state = _object(response)
+                text = f"{state.get('held')} of {state.get('size')} bytes have come from the partner"
+                raise ClientError("file-fetching", text, status=response.status_code)
+        if sha256(response.content).hexdigest() != digest.lower():
+            raise _differs(response)
+        return response.content
+
     # -- everything else -------------------------------------------------------------------------------------------------
 
     def certificate(self, number: str) -> Json:
@@ -316,6 +363,11 @@ def _failure(response: httpx.Response) -> ClientError:
     )
     pointer = problems[0].pointer if problems else None
     return ClientError(code, detail, pointer, status=status, problems=problems)
+
+
+def _differs(response: httpx.Response) -> ClientError:
+    text = "the file has another digest at the node than here; something in between has changed it"
+    return ClientError("file-differs", text, status=response.status_code)
 
 
 def _unreadable(response: httpx.Response) -> ClientError:

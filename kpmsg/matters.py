@@ -118,7 +118,13 @@ def matters(scene: Scene, practice: Practice, *, beyond: bool) -> tuple[Matter, 
 
 
 def _matter(
-    kind: Kind, whose: str | None, item: Filed | None, since: date, due: date | None = None, *, dormant: bool = False
+    kind: Kind,
+    whose: str | None,
+    item: Filed | None,
+    since: date,
+    due: date | None = None,
+    *,
+    dormant: bool = False,
 ) -> Iterator[Matter]:
     if whose is not None:
         yield Matter(kind, (whose,), None if item is None else item.id, since, due, _SENTENCES[kind], dormant)
@@ -160,7 +166,7 @@ def _confirmation(scene: Scene, practice: Practice) -> Iterator[Matter]:
         if isinstance(i.data, ConfirmationStatus) and i.data.decision_expected is not None
     ]
     # A wish does not shorten what the importer's law allows, and a promise may lengthen it.
-    due = max(practice.due(scene.importer, "confirmation", start), *promised, *([due] if due else []))
+    due = max([practice.due(scene.importer, "confirmation", start), *promised, *([due] if due is not None else [])])
     yield from _matter("confirmation", scene.importer, current, start, due if wish.requested else None)
     request = _last(scene, ConfirmationRequest)
     if request is not None and not _replied(scene, request):
@@ -173,7 +179,8 @@ def _confirmation(scene: Scene, practice: Practice) -> Iterator[Matter]:
 
 def _replied(scene: Scene, request: Filed) -> bool:
     return any(
-        isinstance(i.data, ConfirmationStatus) and i.data.request == request.id for i in scene.standing.effective
+        isinstance(i.data, ConfirmationStatus) and i.data.request == request.id
+        for i in scene.standing.effective
     )
 
 
@@ -236,9 +243,9 @@ def _unannounced(scene: Scene) -> Iterator[Matter]:
 
 
 def _correspondence(scene: Scene, practice: Practice) -> Iterator[Matter]:
-    answered = {
-        i.data.query for i in scene.standing.effective if isinstance(i.data, CertificateAnswer)
-    } | {i.data.in_reply_to for i in scene.standing.effective if isinstance(i.data, Message)}
+    answered = {i.data.query for i in scene.standing.effective if isinstance(i.data, CertificateAnswer)} | {
+        i.data.in_reply_to for i in scene.standing.effective if isinstance(i.data, Message)
+    }
     for item in scene.standing.effective:
         if item.id in answered:
             continue

@@ -7,7 +7,7 @@ printed is kept by whoever keeps the document; here there are keys only (capital
 `near` proposes what somebody may have meant who mistyped a number. It knows nothing of which numbers exist: the caller looks its
 proposals up and *offers* those that do. Nobody may act on one without an officer.
 
-`gaps` and `series_of` are the arithmetic of reports. Rules P7 to P9 of protocol/policy.md.
+`gaps` and `series_of` are the arithmetic of reports. Rules P7 and P8 of protocol/policy.md.
 """
 
 from __future__ import annotations

@@ -190,7 +190,9 @@ def _confirmation(
         target = standing.by_id.get(before)
         if target is None:
             yield breach("A05", "waits", place, severity="reject" if ours else "warn")
-        elif target.source != item.source or not isinstance(target.data, ImportConfirmation | ConfirmationCorrection):
+        elif target.source != item.source or not isinstance(
+            target.data, ImportConfirmation | ConfirmationCorrection
+        ):
             yield breach("A06", "not-the-author", place)
     notified = [n for n in standing.notifications if n.source == item.document.recipient]
     if notified and all(n.document.recipient != item.source for n in notified):
@@ -222,7 +224,11 @@ def _unknown(item: Filed, standing: Standing) -> Iterator[Problem]:
     certificate = getattr(item.data, "certificate", None)
     if certificate is None or certificate.issuer != item.document.recipient[:2]:
         return
-    known = [n for n in standing.items if isinstance(n.data, ExportNotification) and n.source == item.document.recipient]
+    known = [
+        n
+        for n in standing.items
+        if isinstance(n.data, ExportNotification) and n.source == item.document.recipient
+    ]
     if not any(n.id not in standing.rejected for n in known):
         yield breach(UNCERTAIN, "unknown", "/data/certificate/number_raw")
 
@@ -249,4 +255,3 @@ def _withdrawal(item: Filed, target_id: str, standing: Standing, *, ours: bool) 
         yield breach("A09", "not-withdrawable", "/data/withdraws")
     elif target_id in standing.withdrawn:
         yield breach("A09", "already-withdrawn", "/data/withdraws")
-

@@ -9,7 +9,7 @@ the latest `valid_from` wins; where nothing is published the protocol's defaults
 not published can make a document wait for an officer, but cannot refuse it: the sender could not have tested it. What the rules
 *say* about a document is `kpmsg.screening`; this module answers only what was in force.
 
-Rules P1 to P6 and P10 of protocol/policy.md.
+Rules P1 to P3, P6 and P9 of protocol/policy.md.
 """
 
 from __future__ import annotations
@@ -216,7 +216,7 @@ DEFAULT: Final = Policy.model_validate(
         "delays": [_always(days=7)],
     }
 )
-"""What holds where nothing is published (P6)."""
+"""What holds where nothing is published (P3)."""
 
 
 @dataclass(frozen=True, slots=True)

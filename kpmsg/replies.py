@@ -9,7 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, Literal
 
-from kpmsg.documents import TYPES, Cancellation, CertificateAnswer, CertificateQuery, Document, Rejection, Withdrawal
+from kpmsg.documents import (
+    TYPES,
+    Cancellation,
+    CertificateAnswer,
+    CertificateQuery,
+    Document,
+    Rejection,
+    Withdrawal,
+)
 from kpmsg.errors import Problem
 from kpmsg.standing import Filed, Standing, content_of
 
@@ -77,8 +85,14 @@ def _finding(
         return {"finding": recorded}
     if not notified:
         # Issued on paper, nothing said about it yet: the number is known, and there is nothing to compare.
-        return {"finding": "matches"} if recorded == "issued" and not _shown(query) else (
-            {"finding": "unknown"} if recorded is None else {"finding": "differs", "differing": _shown(query)}
+        return (
+            {"finding": "matches"}
+            if recorded == "issued" and not _shown(query)
+            else (
+                {"finding": "unknown"}
+                if recorded is None
+                else {"finding": "differs", "differing": _shown(query)}
+            )
         )
     notification = next((n for n in notified if standing.cancellation_of(n) is None), notified[-1])
     cancellation = standing.cancellation_of(notification)
@@ -101,7 +115,9 @@ def _finding(
 
 def _shown(query: CertificateQuery) -> list[str]:
     return [
-        name for name in ("date_of_issue", "carats", "parcels", "exporter") if getattr(query, name) is not None
+        name
+        for name in ("date_of_issue", "carats", "parcels", "exporter")
+        if getattr(query, name) is not None
     ]
 
 

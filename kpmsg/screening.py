@@ -6,7 +6,7 @@ could have tested it; the one exception, a document dated a day ahead (S06), is 
 its local policy, makes a document wait for an officer at the most. Status and embargoes are those of the date of issue.
 
 Not decided here: what a document breaks by itself (its class does), what it means beside the others of its
-certificate (`kpmsg.case`). Neither clock nor network.
+certificate (`kpmsg.case`). Neither clock nor network. Rules P9 and P10 of protocol/policy.md.
 """
 
 from __future__ import annotations

@@ -83,7 +83,9 @@ class Standing:
         self.items = sorted(filed, key=lambda item: (item.document.time, item.id))
         self.by_id: Mapping[str, Filed] = {item.id: item for item in self.items}
         rejections = [i for i in self.items if isinstance(i.data, Rejection) and self._may_reject(i, i.data)]
-        withdrawals = [i for i in self.items if isinstance(i.data, Withdrawal) and self._may_withdraw(i, i.data)]
+        withdrawals = [
+            i for i in self.items if isinstance(i.data, Withdrawal) and self._may_withdraw(i, i.data)
+        ]
         taken_back = {i.data.withdraws for i in withdrawals if isinstance(i.data, Withdrawal)}
         self.rejections = [i for i in rejections if i.id not in taken_back]
         self.rejected = frozenset(i.data.refers_to for i in self.rejections if isinstance(i.data, Rejection))
@@ -95,7 +97,9 @@ class Standing:
 
     def _may_reject(self, item: Filed, data: Rejection) -> bool:
         about = self.by_id.get(data.refers_to)
-        return about is None or (about.document.recipient == item.source and not isinstance(about.data, Rejection))
+        return about is None or (
+            about.document.recipient == item.source and not isinstance(about.data, Rejection)
+        )
 
     def _may_withdraw(self, item: Filed, data: Withdrawal) -> bool:
         about = self.by_id.get(data.withdraws)
@@ -125,7 +129,9 @@ class Standing:
     def amendments_of(self, document_id: str) -> list[Filed]:
         """Amendments by the same author that replace this very version. More than one exclude one another."""
         about = self.by_id.get(document_id)
-        return [i for i in self._amendments.get(document_id, []) if about is not None and i.source == about.source]
+        return [
+            i for i in self._amendments.get(document_id, []) if about is not None and i.source == about.source
+        ]
 
     def versions(self, notification: Filed) -> list[Filed]:
         """The notification and its amendments in turn, up to the last that nobody disputes."""

@@ -60,21 +60,24 @@ class IrregularityNotice(Content):
             *attachment_problems(self.attachments),
         ]
         if to_come(self.date_found, document):
-            problems.append(breach("R21", "future", "/data/date_found", day=self.date_found))
+            problems.append(breach("M02", "future", "/data/date_found", day=self.date_found))
         return problems
 
     def _kind_problems(self) -> list[Problem]:
         kinds = self.irregularities
         problems = [
-            breach("R20", "twice", f"/data/irregularities/{n}")
+            breach("M01", "twice", f"/data/irregularities/{n}")
             for n, kind in enumerate(kinds)
             if kind in kinds[:n]
         ]
-        if self.measure in ("none", "released") and not _NO_VALID_CERTIFICATE.isdisjoint(kinds):
-            problems.append(breach("R22", self.measure, "/data/measure"))
+        if not _NO_VALID_CERTIFICATE.isdisjoint(kinds):
+            if self.measure == "none":
+                problems.append(breach("M03", "none", "/data/measure"))
+            if self.measure == "released":
+                problems.append(breach("M03", "released", "/data/measure"))
         if "no_certificate" in kinds:
             if not {"expired", "suspected_forgery"}.isdisjoint(kinds):
-                problems.append(breach("R23", "missing", "/data/irregularities"))
+                problems.append(breach("M04", "missing", "/data/irregularities"))
             if self.notification is None:
-                problems.append(breach("R23", "unnotified", "/data/notification"))
+                problems.append(breach("M04", "unnotified", "/data/notification"))
         return problems

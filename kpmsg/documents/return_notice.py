@@ -56,16 +56,16 @@ class ReturnNotice(Content):
     def _number_problems(self, document: Document) -> list[Problem]:
         at = "/data/returned_under"
         if self.under == "original_certificate":
-            return [] if self.returned_under is None else [breach("R32", "original", at)]
+            return [] if self.returned_under is None else [breach("M13", "original", at)]
         if self.returned_under is None:
-            return [breach("R30", "number", at)]
+            return [breach("M11", "number", at)]
         key = certificate_key(self.returned_under)
         if key == self.certificate.key:
-            return [breach("R31", "same", at)]
+            return [breach("M12", "same", at)]
         sender, prefix = participant_of(document.source), key[:2]
         if self.under == "new_certificate" and prefix not in sender.prefixes:
             allowed = " / ".join(sorted(sender.prefixes))
-            return [breach("R34", "foreign", at, sender=sender.code, allowed=allowed, prefix=prefix)]
+            return [breach("M15", "foreign", at, sender=sender.code, allowed=allowed, prefix=prefix)]
         return []
 
     def _goods_problems(self) -> list[Problem]:
@@ -73,9 +73,9 @@ class ReturnNotice(Content):
         departure = None if self.transport is None else self.transport.departure
         if departure is not None and departure < self.date_of_return:
             at = "/data/transport/departure"
-            problems.append(breach("R33", "departed", at, departure=departure, returned=self.date_of_return))
+            problems.append(breach("M14", "departed", at, departure=departure, returned=self.date_of_return))
         if self.parcels == 0:
-            problems.append(breach("R35", "parcels", "/data/parcels"))
+            problems.append(breach("M16", "parcels", "/data/parcels"))
         if self.carats is not None and not self.carats:
-            problems.append(breach("R35", "carats", "/data/carats"))
+            problems.append(breach("M16", "carats", "/data/carats"))
         return problems

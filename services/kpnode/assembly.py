@@ -187,7 +187,14 @@ def build(settings: Settings, *, clock: Callable[[], datetime] = lambda: datetim
     keys, records = setup.load_keys(settings), setup.load_records(settings)
     setup.check_keys(settings, keys, records)
     identity = Identity(settings.address, [version.record for version in records], [keys.document], keys.node)
-    node = Node(identity, Database(settings.database_url), connect=connector(settings, keys), clock=clock)
+    node = Node(
+        identity,
+        Database(settings.database_url),
+        connect=connector(settings, keys),
+        clock=clock,
+        policy=settings.four_eyes,
+        reminders=settings.reminders,
+    )
     inbox = None
     if settings.broker is not None:
         # `node.receive` is the later half of a cycle that only exists while both run.

@@ -107,7 +107,9 @@ def examine(
         return Examined(None, b"", error.problems)
     problems = documents.breaches(document)
     if not may_write(document, identity.records):
-        text = f"{identity.address} is not registered for this kind of document; its key record names its roles."
+        text = (
+            f"{identity.address} is not registered for this kind of document; its key record names its roles."
+        )
         problems.append(Problem("address-role", text, "/type"))
     return Examined(document, payload, (*problems, *screen(document, practice, received=None)))
 

@@ -159,7 +159,9 @@ def _policy(settings: Settings, told: Policy | None, now: datetime) -> Iterator[
             "kpnode record --new-version, and send it to every partner.",
         )
     if sound:
-        yield good("policy", "What is published is what the settings say, and nothing in it contradicts itself.")
+        yield good(
+            "policy", "What is published is what the settings say, and nothing in it contradicts itself."
+        )
 
 
 def _certificates(settings: Settings, home: Home, now: datetime) -> Iterator[Finding]:

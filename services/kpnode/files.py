@@ -82,12 +82,12 @@ class Files:
 
     # -- what is asked of us here --------------------------------------------------------------------------------------------
 
-    async def keep(self, parts: Sequence[bytes], digest: str) -> FileRow:
-        """Store a whole file of ours."""
+    async def keep(self, parts: Sequence[bytes], digest: str) -> bool:
+        """Store a whole file of ours; false if it was here."""
         at = self._stamp()
-        row = await self._database.write(lambda c: store.keep(c, digest, parts, at))
+        new = await self._database.write(lambda c: store.keep(c, digest, parts, at))
         self._drop(digest)
-        return row
+        return new
 
     async def fetch(
         self, digest: str, size: int, document_id: str, partner: str, *, again: bool = False

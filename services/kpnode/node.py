@@ -27,14 +27,17 @@ from kpmsg.frames import StatusRequest
 from kpmsg.keyrecord import KeyRecord
 from kpmsg.policy import Practice
 from kpnode import answering, crash, inbox
-from kpnode.author import Identity, compose, rfc3339
+from kpnode.author import Identity, addressed, compose, rfc3339
 from kpnode.awaited import Awaited
 from kpnode.files import Files
 from kpnode.inbox import Opened, Outcome, Parties
 from kpnode.peer import Peer, nonce
 from kpnode.relay import Relay
+from kpnode.release import FourEyes, ReleaseNeededError, needs_two
+from kpnode.reminding import Reminders, Rounds
 from kpnode.store import answers, partners
 from kpnode.store.database import Database, StoreError, Transaction
+from kpnode.store.documents import Item
 from kpnode.store.ledger import Effects, PartnerLedger
 from kpnode.store.partners import PartnerRow
 from kpnode.store.submissions import Committed, ObjectedError, Submission, submit
@@ -57,11 +60,14 @@ class Node:
         connect: Callable[[PartnerRow], Link],
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         practice: Practice | None = None,
+        policy: FourEyes | None = None,
+        reminders: Reminders | None = None,
     ) -> None:
         self.identity = identity
         self.database = database
         self.clock = clock
         self.practice = practice or Practice(identity.address)
+        self.policy = policy or FourEyes()
         self._submit = partial(_submit, practice=self.practice)
         self.started_at = clock()
         self.counts: Counter[tuple[str, ...]] = Counter()
@@ -73,6 +79,7 @@ class Node:
         self.files = Files(
             self.address, database, self.peers, stamp=self.stamp, count=self._count, announce=self._announce
         )
+        self.rounds = Rounds(identity, database, clock, self.submit, reminders or Reminders(), self.practice)
         self._awaited = Awaited()
         self._owed = asyncio.Event()
         self._changed = asyncio.Event()
@@ -97,6 +104,7 @@ class Node:
         self._owed.set()
         self._spawn(self._forever("answers", self._answer))
         self._spawn(self._forever("files", self.files.run))
+        self._spawn(self._forever("rounds", self.rounds.run))
 
     async def stop(self) -> None:
         """Stop sending and receiving; nothing is lost by it."""
@@ -181,19 +189,31 @@ class Node:
         """Compose, sign and commit documents of ours, all of them or none. They leave when their recipients can be reached.
 
         Raises DraftError with a problem for everything that is wrong (pointers are into `drafts` if there are several),
-        SubmissionError if the request as a whole cannot be, KeyFileError if it cannot be signed, StoreError if nothing is
-        known to have been written. `strictly_parsed`: see `kpmsg.documents.compose`.
+        ReleaseNeededError if a second person has to release one of them (`kpnode.drafting`), SubmissionError if the request as a
+        whole cannot be, KeyFileError if it cannot be signed, StoreError if nothing is known to have been written.
+        `strictly_parsed`: see `kpmsg.documents.compose`.
         """
+        if alone := needs_two((d.get("type") if isinstance(d, dict) else None for d in drafts), self.policy):
+            raise ReleaseNeededError("a second person must release this", alone)
         now = self.clock()
+        items, places = await self.sign(drafts, now, strictly_parsed=strictly_parsed)
+        return await self.commit(Submission(caller, key, digest, items, rfc3339(now), places=places))
+
+    async def sign(
+        self, drafts: Sequence[Any], now: datetime, *, strictly_parsed: bool = False
+    ) -> tuple[tuple[Item, ...], tuple[int, ...]]:
+        """Signed documents, and which of `drafts` each is from; nothing is committed. Who calls this has asked for two people."""
+        single, places = addressed(drafts, sorted(self.peers))
         make = partial(
             compose,
-            drafts,
+            single,
             self.identity,
             now,
             self.practice,
             strictly_parsed=strictly_parsed,
+            places=places,
         )
-        if len(drafts) < OFF_LOOP and self.identity.signs_at_once:
+        if len(single) < OFF_LOOP and self.identity.signs_at_once:
             items = make()
         else:
             try:
@@ -204,7 +224,10 @@ class Node:
                     "key-file-slow", f"the signing key took over {SIGN_SECONDS:.0f} s"
                 ) from None
         crash.point("A3")
-        submission = Submission(caller, key, digest, tuple(items), rfc3339(now))
+        return tuple(items), tuple(places)
+
+    async def commit(self, submission: Submission) -> Committed:
+        """Commit what is signed, and begin to send it. Raises as `submit`."""
         committed = await self._commit(submission)
         crash.point("A2")
         return committed
@@ -213,10 +236,8 @@ class Node:
         try:
             committed: Committed = await self.database.share(self._submit, submission)
         except ObjectedError as error:
-            at = f"/{error.index}" if len(submission.items) > 1 else ""
-            raise DraftError(
-                [replace(p, pointer=f"{at}{p.pointer or ''}") for p in error.problems]
-            ) from None
+            at = f"/{error.index}" if submission.several else ""
+            raise DraftError([replace(p, pointer=f"{at}{p.pointer or ''}") for p in error.problems]) from None
         except StoreError:
             for peer in self.peers.values():
                 peer.unread = True  # it may have been committed all the same, and then it must be sent

@@ -27,7 +27,7 @@ _M = TypeVar("_M", bound=BaseModel)
 
 
 class Local(BaseModel):
-    """What we hold against documents without publishing it. It makes them wait for an officer, or shows a warning; it refuses none."""
+    """What we hold against others without publishing it: their documents wait for an officer or show a warning; none is refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -48,7 +48,9 @@ class Local(BaseModel):
         default=(), max_length=50, description="From which weight on mixed origin is shown as a warning."
     )
     price_bands: tuple[PriceBand, ...] = Field(
-        default=(), max_length=100, description="Values in US$ of a carat outside of which a warning is shown."
+        default=(),
+        max_length=100,
+        description="Values in US$ of a carat outside of which a warning is shown.",
     )
     delays: tuple[Delay, ...] = Field(
         default=(),
@@ -95,7 +97,11 @@ def _worded(value: object) -> object:
 
 def _told(error: Any) -> str:
     where = ".".join(str(step) for step in error["loc"])
-    what = "there is no such setting" if error["type"] == "extra_forbidden" else error["msg"].removeprefix("Value error, ")
+    what = (
+        "there is no such setting"
+        if error["type"] == "extra_forbidden"
+        else error["msg"].removeprefix("Value error, ")
+    )
     return f"{where}: {what}" if where else what
 
 
@@ -119,7 +125,11 @@ def contradictions(policy: Policy, local: Local, address: str, today: date) -> I
                 yield f"{where}.standing: nobody asks us about ourselves ({standing.participant})"
     for mine in local.standing:
         for told in policy.standing:
-            if told.participant == mine.participant and told.standing != mine.standing and _overlap(told, mine):
+            if (
+                told.participant == mine.participant
+                and told.standing != mine.standing
+                and _overlap(told, mine)
+            ):
                 yield (
                     f"{mine.participant} is called {told.standing} in [policy] and {mine.standing} in [local] at the same time"
                 )

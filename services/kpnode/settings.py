@@ -39,6 +39,7 @@ from pydantic_settings.exceptions import SettingsError as UnreadableValueError
 from kpmsg.policy import Policy
 from kpnode.practice import Local, strictly
 from kpnode.release import FourEyes
+from kpnode.reminding import Reminders
 from kpnode.transports.loopback import is_loopback
 
 PREFIX: Final = "KPNODE_"
@@ -246,6 +247,7 @@ class Settings(BaseSettings):
     local: Annotated[Local, BeforeValidator(strictly(Local))] = Field(
         default=Local(), description="Our practice that is not published."
     )
+    reminders: Reminders = Field(default=Reminders(), description="Reminders of overdue confirmations.")
     log: Log = Field(default=Log(), description="Logs.")
 
     @field_validator("passphrase")

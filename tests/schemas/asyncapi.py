@@ -27,8 +27,15 @@ SUMMARY: Final = {
     "status": "How far it is, and whether it agrees",
     "page?": "Which entries follow this head?",
     "page": "These, and the documents that you lack",
+    "file?": "A piece of a file that a document names, please",
+    "file": "This is it; or the file is not to be had",
 }
-ANSWERS: Final = {"documents": ["receipt", "refusal"], "status?": ["status"], "page?": ["page"]}
+ANSWERS: Final = {
+    "documents": ["receipt", "refusal"],
+    "status?": ["status"],
+    "page?": ["page"],
+    "file?": ["file"],
+}
 
 
 def build() -> Json:
@@ -155,8 +162,9 @@ def _on(channel: str, name: str) -> Json:
 def _message(name: str) -> Json:
     least, most = frames._LINES[name]
     asks = name.endswith("?")
+    own = asks or name == "file"  # the others have everything in what is signed
     shape: Json = {
-        "header": {"$ref": f"frames/{key_of(name)}.schema.json" if asks else "frames/header.schema.json"},
+        "header": {"$ref": f"frames/{key_of(name)}.schema.json" if own else "frames/header.schema.json"},
         "lines": {"least": least, "most": most},
     }
     if name in frames.TYP:
@@ -177,7 +185,7 @@ def _message(name: str) -> Json:
         "payload": {
             "type": "string",
             "maxLength": frames.MAX_FRAME_BYTES,
-            "description": "Lines separated by LF: a JSON header, then one JWS a line.",
+            "description": "Lines separated by LF: a JSON header, then one JWS a line (in `file`, one of base64url).",
         },
         "x-kp-frame": shape,
     }

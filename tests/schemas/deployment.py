@@ -10,7 +10,7 @@ import json
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any, Final, get_args
+from typing import Any, Final, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
@@ -48,6 +48,45 @@ EXAMPLES: Final[dict[str, Any]] = {
     "api.certificate": "/etc/kpnode/api.pem",
     "api.key": "/etc/kpnode/api.key",
     "api.ca": "/etc/kpnode/api-ca.pem",
+    "policy.numbers": [
+        {
+            "letters": "BW",
+            "digits": 6,
+            "leading_zeros": "padding",
+            "ranges": [{"first": 1, "last": 60000}],
+            "valid_from": "2003-01-01",
+        }
+    ],
+    "policy.tolerances": [
+        {"carats": "0.05", "carats_percent": "0.10", "value_percent": "25", "valid_from": "2003-01-01"}
+    ],
+    "policy.deadlines": [{"what": "confirmation", "days": 10, "working": True, "valid_from": "2003-01-01"}],
+    "policy.single_origin": [{"from_carats": "1.00", "valid_from": "2025-01-01"}],
+    "policy.embargoes": [{"origins": ["CI"], "valid_from": "2005-12-15", "valid_until": "2014-04-29"}],
+    "policy.regimes": [{"origins": ["XX"], "valid_from": "2015-06-01", "valid_until": "2024-11-30"}],
+    "policy.standing": [
+        {
+            "participant": "XX",
+            "standing": "suspended",
+            "valid_from": "2026-01-01",
+            "valid_until": "2026-06-30",
+        }
+    ],
+    "policy.validity_days": [{"days": 60, "valid_from": "2003-01-01"}],
+    "policy.price_bands": [{"hs": "7102.31", "least": "5.00", "most": "4000.00", "valid_from": "2025-01-01"}],
+    "policy.confirmers": [{"role": "importing_authority", "valid_from": "2003-01-01"}],
+    "policy.delays": [{"days": 7, "valid_from": "2025-01-01"}],
+    "policy.calendar.weekends": [
+        {"days": ["friday", "saturday"], "valid_from": "2003-01-01"},
+        {"days": ["saturday", "sunday"], "valid_from": "2022-01-01"},
+    ],
+    "policy.calendar.holidays": ["2026-01-01", "2026-05-01", "2026-12-25", "2026-12-26"],
+    "local.standing": [{"participant": "XY", "standing": "suspended", "valid_from": "2026-01-01"}],
+    "local.embargoes": [{"origins": ["XX"], "zone": "Upper Basin", "valid_from": "2026-01-01"}],
+    "local.regimes": [{"origins": ["XX"], "valid_from": "2026-01-01"}],
+    "local.single_origin": [{"from_carats": "0.50", "valid_from": "2026-01-01"}],
+    "local.price_bands": [{"least": "1.00", "most": "100000.00", "valid_from": "2025-01-01"}],
+    "local.delays": [{"days": 3, "valid_from": "2025-01-01"}],
 }
 OPENING: Final = """\
 Example configuration of one authority's node: every setting, each once. Written from the settings model by
@@ -104,7 +143,7 @@ def _setting(path: str, field: FieldInfo) -> list[str]:
     if SecretStr in (field.annotation, *get_args(field.annotation)):
         text += f" Secret file: {PREFIX.lower()}{path.replace('.', '__')}."
     if path in EXAMPLES:
-        return [*_comment(text), f"#{name} = {json.dumps(EXAMPLES[path])} # example"]
+        return [*_comment(text), f"#{name} = {_toml(EXAMPLES[path])} # example"]
     if field.default in (None, PydanticUndefined):
         raise ValueError(f"{path} has no default; give it a value in CHOSEN or EXAMPLES")
     return [*_comment(text), f"#{name} = {json.dumps(field.default)}"]
@@ -115,7 +154,20 @@ def _comment(text: str) -> list[str]:
     return [f"# {line}".rstrip() for line in wrapped]
 
 
+def _toml(value: Any) -> str:
+    """As an inline value of TOML: what JSON and TOML write alike, lists and tables."""
+    match value:
+        case dict():
+            return "{ " + ", ".join(f"{name} = {_toml(each)}" for name, each in value.items()) + " }"
+        case list():
+            return "[" + ", ".join(map(_toml, value)) + "]"
+        case _:
+            return json.dumps(value)
+
+
 def _model_in(field: FieldInfo) -> type[BaseModel] | None:
+    if get_origin(field.annotation) is tuple:  # a list of entries is one setting
+        return None
     for kind in (field.annotation, *get_args(field.annotation)):
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             return kind

@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from kpmsg import base64url, frames, jws, register, strictjson
+from kpmsg.fileframes import FilePart, FileRequest
 from kpmsg.frames import Page, PageRequest, Receipt, Refusal, Request, Statement, Status, StatusRequest
+from kpmsg.members import MAX_SIZE
 from kpmsg.register import Conversation, Head, Item, extend
 from tests.vectors import generate
 
@@ -34,7 +36,7 @@ def _text(most: int, description: str) -> Json:
 
 
 def _whole(least: int, description: str) -> Json:
-    return {"type": "integer", "minimum": least, "maximum": frames.MAX_SIZE, "description": description}
+    return {"type": "integer", "minimum": least, "maximum": MAX_SIZE, "description": description}
 
 
 def _hashes(most: int, description: str) -> Json:
@@ -97,8 +99,20 @@ MEMBERS: Final[Mapping[type, Mapping[str, Json]]] = {
         "before": HASH | {"description": "The head before it, as the asker knows it."},
         "lacks": _hashes(frames.MAX_DOCUMENTS, "Ids whose documents are to come along."),
     },
+    FileRequest: {
+        "nonce": NONCE | {"description": "Fresh, from at least 128 random bits."},
+        "digest": HASH | {"description": "SHA-256 of the file."},
+        "document": HASH | {"description": "Id of the document that names it."},
+        "start": _whole(0, "The first byte wanted."),
+    },
+    FilePart: {
+        "nonce": NONCE | {"description": "Copied from the question."},
+        "digest": HASH | {"description": "Copied from the question."},
+        "start": _whole(0, "Copied from the question."),
+        "size": _whole(1, "Bytes of the whole file."),
+    },
 }
-OPTIONAL: Final = {"document"}
+OPTIONAL: Final[Mapping[type, Collection[str]]] = {Refusal: {"document"}}
 """Members that may be left out, with the same meaning as `null`."""
 
 NAMES: Final[Mapping[type, str]] = {
@@ -108,6 +122,8 @@ NAMES: Final[Mapping[type, str]] = {
     Page: "page",
     StatusRequest: "status?",
     PageRequest: "page?",
+    FileRequest: "file?",
+    FilePart: "file",
 }
 """The frame in which each travels."""
 
@@ -119,7 +135,7 @@ def key_of(frame: str) -> str:
 
 def schema(kind: type) -> Json:
     """The schema of a statement's payload, or of a question's header."""
-    names = [field.name for field in dataclasses.fields(kind)]
+    names = [field.name for field in dataclasses.fields(kind) if field.name != "raw"]  # which is the line
     if set(names) != set(MEMBERS[kind]):
         raise ValueError(f"{kind.__name__} has other members than described here")
     frame = NAMES[kind]
@@ -127,16 +143,34 @@ def schema(kind: type) -> Json:
         "from": ADDRESS | {"description": "Who says it."},
         "to": ADDRESS | {"description": "To whom."},
     }
-    if kind in {StatusRequest, PageRequest}:
+    if kind in {StatusRequest, PageRequest, FileRequest, FilePart}:
         parties = {"frame": {"const": frame}} | parties
     members = parties | {name: MEMBERS[kind][name] for name in names}
+    if kind is FilePart:
+        return _file_schema(members)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"urn:kimberley:frame:{key_of(frame)}:v1",
         "title": f"{frame}, version 1",
         "type": "object",
         "properties": members,
-        "required": [name for name in members if name not in OPTIONAL],
+        "required": [name for name in members if name not in OPTIONAL.get(kind, ())],
+    }
+
+
+def _file_schema(members: Json) -> Json:
+    """The header of a `file` frame: of a piece, or of the news that there is none."""
+    piece = {name: members.pop(name) for name in ("start", "size")}
+    gone = {"properties": {"gone": {"const": True}}, "required": ["gone"]}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": "urn:kimberley:frame:file:v1",
+        "title": "file, version 1",
+        "type": "object",
+        "properties": members,
+        "required": list(members),
+        "if": gone,
+        "else": {"properties": piece | {"gone": {"const": False}}, "required": list(piece)},
     }
 
 
@@ -334,6 +368,30 @@ def exchange() -> dict[str, bytes]:
             Refusal(sha256(spoiled).hexdigest(), None, "jws-encoding", "not base64url: impossible length", AT)
         ),
         **questions,
+        **file_exchange(),
+    }
+
+
+FILE: Final = b"parcel,carats\nNo. 1,1050.50\nNo. 2,149.50\nas weighed at sealing\n"
+
+
+def naming() -> Json:
+    """How a document names that file."""
+    digest = sha256(FILE).hexdigest()
+    return {"name": "packing list.csv", "media_type": "text/csv", "sha256": digest, "size": len(FILE)}
+
+
+def file_exchange() -> dict[str, bytes]:
+    """AE asks for the file, and has it."""
+    payload = generate.payload(id="019cb000-0000-7000-8000-000000000004", subject="BW012348")
+    payload["data"]["certificate"]["number_raw"] = "BW 012348"
+    payload["data"]["attachments"] = [naming()]
+    nonce = base64url.encode(b"example nonce 05")
+    asked = FileRequest(nonce, naming()["sha256"], sha256(strictjson.dumps(payload)).hexdigest(), 0)
+    part = FilePart(nonce, asked.digest, 0, len(FILE), FILE)
+    return {
+        "file-request": frames.encode_file(asked, "AE", "BW"),
+        "file": frames.encode_file(part, "BW", "AE"),
     }
 
 

@@ -44,13 +44,24 @@ def severities(rule: dict[str, Any]) -> set[str]:
 
 
 def _rows(rules: dict[str, dict[str, Any]]) -> list[str]:
-    rows = ["| Code | Version | Severity | About | Ground | Documents | Tested by |", "|---|---|---|---|---|---|---|"]
+    rows = [
+        "| Code | Version | Severity | About | Ground | Documents | Tested by |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for code, rule in sorted(rules.items()):
         grave = ", ".join(sorted(severities(rule), key=_ORDER.index))
         when = "; ".join(f"{one['severity']}: {one['when']}" for one in rule.get("exceptions", ()))
         about = rule["about"] + (f" ({when})" if when else "")
         documents = "all" if rule["documents"] == ["*"] else ", ".join(rule["documents"])
-        cells = (code, rule["version"], grave, about, rule["ground"], documents, rule.get("tested_by", "sender"))
+        cells = (
+            code,
+            rule["version"],
+            grave,
+            about,
+            rule["ground"],
+            documents,
+            rule.get("tested_by", "sender"),
+        )
         rows.append("| " + " | ".join(str(cell) for cell in cells) + " |")
     return rows
 

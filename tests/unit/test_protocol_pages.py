@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -20,11 +21,24 @@ import jsonschema
 import pytest
 import yaml
 
-from kpmsg import errors, frames, jws, keyrecord, keys, register, schedule, strictjson
+from kpmsg import (
+    attachments,
+    errors,
+    fileframes,
+    frames,
+    jws,
+    keyrecord,
+    keys,
+    register,
+    schedule,
+    strictjson,
+)
 from kpmsg.documents import sentences
+from kpmsg.fileframes import FilePart, FileRequest
 from kpmsg.frames import Frame, Page, PageRequest, Receipt, Refusal, Status, StatusRequest
 from kpmsg.verification import open_documents, open_statement
-from kpnode import broker
+from kpnode import broker, files
+from kpnode.store import files as store_of_files
 from kpnode.store import refusals
 from kpnode.transports import Outcome, amqp, https
 from tests.schemas import asyncapi
@@ -104,8 +118,10 @@ RULES = {
     "K": ("keys.md", 10),
     "R": ("registers.md", 10),
     "T": ("transport.md", 12),
+    "G": ("attachments.md", 8),
+    "P": ("policy.md", 10),
 }
-RULE = re.compile(r"\b([DKRT])([1-9][0-9]?)\b")
+RULE = re.compile(r"\b([DKRTPG])([1-9][0-9]?)\b")
 
 
 def test_each_page_numbers_its_rules_without_gaps() -> None:
@@ -201,7 +217,9 @@ def test_the_tables_have_the_kind_of_every_code() -> None:
 def test_pages_name_no_code_that_does_not_exist() -> None:
     known = set(listed())
     pattern = re.compile(r"`((?:json|jws|frame|document|record|sig|key|address)-[a-z-]+[a-z])`")
-    for name in ("documents.md", "keys.md", "registers.md", "transport.md", "documents/vocabulary.md"):
+    for name in (
+        "documents.md", "keys.md", "registers.md", "transport.md", "attachments.md", "documents/vocabulary.md",
+    ):  # fmt: skip
         assert set(pattern.findall(page(name))) <= known, name
 
 
@@ -344,6 +362,8 @@ def test_the_repairs_in_the_page_are_what_the_core_does(which: str) -> None:
 @pytest.mark.parametrize("kind", schemas.MEMBERS)
 def test_registers_md_names_every_member_of_every_statement(kind: type) -> None:
     part = page("registers.md").split("### Questions")[1].split("## Part 3")[0]
+    if kind in {FileRequest, FilePart}:
+        part = page("attachments.md") + "`raw`"  # which is the line
     for field in dataclasses.fields(kind):
         assert f"`{field.name}`" in part, field.name
 
@@ -381,7 +401,7 @@ def test_a_statements_schema_refuses_what_the_reader_refuses(
                 assert validator.is_valid(changed) is (code is None), (member, value)
 
 
-@pytest.mark.parametrize("kind", [StatusRequest, PageRequest])
+@pytest.mark.parametrize("kind", [StatusRequest, PageRequest, FileRequest])
 def test_a_questions_schema_refuses_what_the_reader_refuses(kind: type) -> None:
     validator = jsonschema.Draft202012Validator(schemas.schema(kind))
     sample = json.loads((schemas.FOLDER / f"{schemas.key_of(schemas.NAMES[kind])}.frame").read_bytes())
@@ -392,6 +412,60 @@ def test_a_questions_schema_refuses_what_the_reader_refuses(kind: type) -> None:
                 changed[member] = value
             code = refusal_of(frames.decode, strictjson.dumps(changed))
             assert validator.is_valid(changed) is (code is None), (member, value)
+
+
+@pytest.mark.parametrize("name", ["file", "gone"])
+def test_the_schema_of_a_file_frame_refuses_what_the_reader_refuses(name: str) -> None:
+    validator = jsonschema.Draft202012Validator(schemas.schema(FilePart))
+    header, _, line = (schemas.FOLDER / "file.frame").read_bytes().partition(b"\n")
+    sample = json.loads(header)
+    if name == "gone":
+        sample = {k: v for k, v in sample.items() if k not in {"start", "size"}} | {"gone": True}
+    for member in [*sample, "gone"]:
+        for value in [*BAD, False, ...]:
+            changed = {k: v for k, v in sample.items() if k != member}
+            if value is not ...:
+                changed[member] = value
+            lines = [] if changed.get("gone") is True else [line]
+            code = refusal_of(frames.decode, b"\n".join([strictjson.dumps(changed), *lines]))
+            if code != "frame-file":  # how many bytes there are is beyond a schema of the header
+                assert validator.is_valid(changed) is (code is None), (member, value)
+
+
+# --- attachments -----------------------------------------------------------------------------------------------------
+
+
+def test_the_limits_of_files_stand_in_the_page_as_in_the_code() -> None:
+    text = prose("attachments.md")
+    assert f"1 byte to 10 MiB ({attachments.MAX_FILE:,} bytes)" in text
+    assert attachments.MAX_FILE == 10 * 2**20
+    assert f"at most {attachments.MAX_FILES} files, with at most {attachments.MAX_TOTAL // 2**20} MiB" in text
+    types = re.findall(r"`([a-z]+/[a-z]+)`", text.split("media types:")[1].split(". A reader")[0])
+    assert types == list(attachments.MEDIA_TYPES)
+    assert (fileframes.MAX_PART, fileframes.LEAST_PART, fileframes.PART) == (2**20, 2**16, 2**18)
+    assert "A piece has at most 1 MiB; and at least 64 KiB, unless it is the last." in text
+    assert "sends pieces of 256 KiB" in text
+    assert (files.ANSWER_WITHIN, files.LONGEST_PAUSE, files.ATTEMPTS) == (30, 900, 3)
+    assert "after 30 s, then after twice as long each time, up to 900 s" in text
+    assert f"(`{store_of_files.FILE_DIFFERS}`)" in text
+    assert "three times in all" in text
+
+
+def test_the_example_of_a_file_is_one() -> None:
+    (named,) = blocks("attachments.md", "json")
+    (question,) = blocks("attachments.md", "question")
+    (answer,) = blocks("attachments.md", "answer")
+    asked, given = frames.decode(question.strip().encode()).file, frames.decode(answer.strip().encode()).file
+    assert isinstance(asked, FileRequest)
+    assert isinstance(given, FilePart)
+    (attachment,) = json.loads(named)["attachments"]
+    assert (asked.nonce, asked.digest, asked.start) == (given.nonce, given.digest, given.start)
+    assert hashlib.sha256(given.raw).hexdigest() == attachment["sha256"] == given.digest
+    assert len(given.raw) == attachment["size"] == given.size
+    assert (schemas.FOLDER / "file.frame").read_bytes() == answer.strip().encode()
+
+
+# --- figures ---------------------------------------------------------------------------------------------------------
 
 
 def test_the_figures_of_registers_md_are_those_of_the_code() -> None:

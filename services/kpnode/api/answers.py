@@ -33,6 +33,9 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
     "body-slow": (408, "The body did not arrive in time"),
     "content-type": (415, "This content is not read here"),
     "document-invalid": (422, "A document breaks a rule"),
+    "draft-closed": (409, "The draft is closed already"),
+    "draft-unfit": (409, "A draft cannot be released as it stands"),
+    "file-unavailable": (404, "The file cannot be had"),
     "feed-shorter": (409, "The feed does not go so far"),
     "header-invalid": (400, "A header is missing or cannot be read"),
     "idempotency-key-reused": (409, "The Idempotency-Key was used for another request"),
@@ -47,13 +50,16 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
     "partner-unknown": (422, "The recipient is not a partner"),
     "precondition-failed": (412, "It has changed meanwhile"),
     "rate-limited": (429, "Too many requests"),
+    "release-needed": (403, "A second person must release this"),
     "request-invalid": (422, "The request cannot be understood"),
+    "same-person": (403, "Another person must release this"),
     "scope-missing": (403, "This API key may not do that"),
     "sender-unproved": (401, "The sender is not proved"),
     "signing-unavailable": (503, "Nothing can be signed at the moment"),
     "store-full": (507, "There is no room left"),
     "store-unavailable": (503, "The database cannot be reached"),
     "streams-exhausted": (503, "Too many event streams are open"),
+    "uploads-busy": (503, "Too many files are being uploaded"),
 }
 """Every problem: its HTTP status and title. Codes are never renamed."""
 
@@ -134,7 +140,7 @@ def tagged(request: Request, content: bytes, media_type: str = JSON, *, for_ever
     if for_ever:
         headers["cache-control"] = "private, max-age=31536000, immutable"
     known = request.headers.get("if-none-match")
-    if known is not None and _names(known, tag):
+    if known is not None and names(known, tag):
         return Answer(b"", HTTPStatus.NOT_MODIFIED, media_type, headers)
     return Answer(content, HTTPStatus.OK, media_type, headers)
 
@@ -142,7 +148,7 @@ def tagged(request: Request, content: bytes, media_type: str = JSON, *, for_ever
 def must_match(request: Request, current: bytes) -> None:
     """Refuse the change if it was decided on another representation than the `current` one (RFC 9110, 13.1.1)."""
     expected = request.headers.get("if-match")
-    if expected is not None and not _names(expected, etag(current), weak=False):
+    if expected is not None and not names(expected, etag(current), weak=False):
         raise Refused(
             "precondition-failed",
             "It has changed since it was read. Read it again, and decide again.",
@@ -150,7 +156,8 @@ def must_match(request: Request, current: bytes) -> None:
         )
 
 
-def _names(header: str, tag: str, *, weak: bool = True) -> bool:
+def names(header: str, tag: str, *, weak: bool = True) -> bool:
+    """Whether a conditional header names this tag (RFC 9110, 13.1)."""
     if header.strip() == "*":
         return True
     tags = [part.strip() for part in header.split(",")]

@@ -20,8 +20,11 @@ from uuid_utils.compat import uuid7
 
 from kpmsg import documents, strictjson
 from kpmsg.errors import DraftError, MalformedError, Problem
+from kpmsg.rules import Language
+from kpnode import drafting
 from kpnode.api import openapi
 from kpnode.api.answers import JOSE, Answer, Refused, tagged
+from kpnode.api.broken import language_of, told
 from kpnode.api.door import caller_of, needs, not_submitted
 from kpnode.api.openapi import operation
 from kpnode.api.requests import (
@@ -36,6 +39,7 @@ from kpnode.api.requests import (
 )
 from kpnode.api.resources import Shown
 from kpnode.node import Node
+from kpnode.release import ReleaseNeededError
 from kpnode.store import views
 from kpnode.store.callers import Scope
 from kpnode.store.submissions import ClaimedError, Committed, PartnerUnknownError
@@ -69,9 +73,12 @@ def mount(app: FastAPI, node: Node) -> None:
 
     @app.post("/v1/documents", **operation(openapi.SUBMIT, needs(Scope.WRITE_DOCUMENTS)))
     async def submit(request: Request) -> Response:
-        caller, key, preferences = caller_of(request), idempotency_key_of(request), preferences_of(request)
+        caller, preferences = caller_of(request), preferences_of(request)
+        if request.scope["query_string"] and _dry(request):
+            return await _try_out(request)
+        key = idempotency_key_of(request)
         body = await body_of(request, BULK_BODY)
-        drafts, several = _drafts(body, node)
+        drafts, several = drafts_in(body, node)
         try:
             committed = await node.submit(
                 drafts,
@@ -84,8 +91,13 @@ def mount(app: FastAPI, node: Node) -> None:
             raise _placed(error, several=several and len(drafts) == 1) from None
         except (ClaimedError, PartnerUnknownError) as error:
             raise not_submitted(error, f"/{error.index}" if several else "") from None
+        except ReleaseNeededError as error:
+            raise _release_needed(error, several=several) from None
         received = await node.received(committed.ids, preferences.wait) if preferences.wait else False
-        parts = await _committed(committed, caller.name, preferences, received=received)
+        parts = await _committed(
+            committed, caller.name, preferences, received=received, language=language_of(request)
+        )
+        several = several or len(parts) > 1  # one draft for everybody is one document each
         headers = [("location", f"/v1/documents/{committed.ids[0]}")] if not several else []
         if committed.replayed:
             headers.append(("idempotency-replayed", "true"))
@@ -95,7 +107,7 @@ def mount(app: FastAPI, node: Node) -> None:
         return Answer(content, 200 if committed.replayed else 201, headers=headers)
 
     async def _committed(
-        committed: Committed, author: str, preferences: Preferences, *, received: bool
+        committed: Committed, author: str, preferences: Preferences, *, received: bool, language: Language
     ) -> Sequence[bytes]:
         minimal = preferences.minimal
         # Fresh documents have been on their way all the time: what a receipt has not covered is there still, and what is
@@ -107,11 +119,23 @@ def mount(app: FastAPI, node: Node) -> None:
         )
         if committed.items and usual:
             return [
-                shown.committed(item.verified, author, received=received, minimal=minimal)
+                shown.committed(item, author, received=received, minimal=minimal, language=language)
                 for item in committed.items
             ]
         rows = await node.database.read(lambda c: views.documents_by_id(c, committed.ids))
-        return [shown.document(rows[document_id], minimal=minimal) for document_id in committed.ids]
+        return [
+            shown.document(rows[document_id], minimal=minimal, language=language)
+            for document_id in committed.ids
+        ]
+
+    async def _try_out(request: Request) -> Response:
+        drafts, _ = drafts_in(await body_of(request, BULK_BODY), node)
+        language = language_of(request)
+        found = [
+            finding(each, language) for each in await drafting.try_out(node, drafts, strictly_parsed=True)
+        ]
+        headers = {"content-language": language}
+        return Answer(strictjson.dumps({"documents": found}), headers=headers)
 
     @app.get("/v1/documents", **operation(openapi.LIST_DOCUMENTS, needs(Scope.READ_DOCUMENTS)))
     async def list_documents(query: Annotated[Filter, Query()]) -> Response:
@@ -136,7 +160,7 @@ def mount(app: FastAPI, node: Node) -> None:
 
     @app.get("/v1/documents/{id}", **operation(openapi.READ_DOCUMENT, needs(Scope.READ_DOCUMENTS)))
     async def read_document(request: Request) -> Response:
-        return tagged(request, shown.document(await _row(request)))
+        return tagged(request, shown.document(await _row(request), language=language_of(request)))
 
     @app.get("/v1/documents/{id}/signed", **operation(openapi.READ_SIGNED, needs(Scope.READ_DOCUMENTS)))
     async def read_signed(request: Request) -> Response:
@@ -158,7 +182,37 @@ def mount(app: FastAPI, node: Node) -> None:
         return row
 
 
-def _drafts(body: bytes, node: Node) -> tuple[list[Any], bool]:
+def finding(found: drafting.Finding, language: Language) -> dict[str, Any]:
+    """What would come of a draft, in words."""
+    return {
+        "type": found.type,
+        "recipient": found.recipient,
+        "certificate": found.certificate,
+        "verdict": found.verdict,
+        "release_needed": found.release_needed,
+        "problems": [told(problem, language) for problem in found.problems],
+    }
+
+
+def _dry(request: Request) -> bool:
+    given = request.query_params.getlist("dry_run")
+    if given in (["true"], ["false"]):
+        return given == ["true"]
+    detail = "dry_run: must be true or false"
+    error = {"code": "parameter-invalid", "parameter": "dry_run", "detail": detail}
+    raise Refused("request-invalid", detail, errors=[error])
+
+
+def _release_needed(error: ReleaseNeededError, *, several: bool) -> Refused:
+    detail = "A second person must release this. Prepare it at /v1/drafts; an officer releases it at /v1/drafts/release."
+    errors = [
+        {"code": "release-needed", "pointer": f"/{place}/type" if several else "/type", "detail": detail}
+        for place in error.places
+    ]
+    return Refused("release-needed", detail, errors=errors)
+
+
+def drafts_in(body: bytes, node: Node) -> tuple[list[Any], bool]:
     """The drafts in a body, and whether they came as an array."""
     try:
         value = strictjson.loads(body, max_bytes=BULK_BODY)
@@ -181,7 +235,7 @@ def _placed(error: DraftError, *, several: bool) -> DraftError:
     """The same with pointers into the array, which the node leaves out if there is only one."""
     if not several:
         return error
-    return DraftError([Problem(p.code, p.text, f"/0{p.pointer or ''}", p.severity) for p in error.problems])
+    return DraftError([problem.within("/0") for problem in error.problems])
 
 
 def _tell_by_the_field(body: bytes, node: Node) -> None:
@@ -200,8 +254,6 @@ def _tell_by_the_field(body: bytes, node: Node) -> None:
             documents.compose(draft, source=node.address, id=uuid7(), time=node.clock())
         except DraftError as error:
             at = f"/{index}" if isinstance(value, list) else ""
-            problems += [
-                Problem(p.code, p.text, f"{at}{p.pointer or ''}", p.severity) for p in error.problems
-            ]
+            problems += [problem.within(at) for problem in error.problems]
     if problems:
         raise DraftError(problems)

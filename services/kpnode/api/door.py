@@ -30,7 +30,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from kpmsg.errors import DraftError, KeyFileError
+from kpmsg.rules import Language
 from kpnode.api.answers import Refused
+from kpnode.api.broken import language_of, told
 from kpnode.node import Node
 from kpnode.store.callers import Caller, Scope, callers
 from kpnode.store.database import StoreError, StoreFullError
@@ -179,7 +181,7 @@ class Operation(APIRoute):
                     _refuse_unknown(request, names)
                 response = await endpoint(request)
             except Exception as error:  # noqa: BLE001 - this is where exceptions end
-                response = problem_of(error, label).answer()
+                response = problem_of(error, label, language_of(request)).answer()
             door.counts[label, response.status_code] += 1
             return response
 
@@ -191,13 +193,13 @@ def caller_of(request: Request) -> Caller:
     return cast(Caller, request.state.caller)
 
 
-def problem_of(error: Exception, label: str) -> Refused:
-    """What the caller is told about an exception: whose fault it is, and what to do."""
+def problem_of(error: Exception, label: str, language: Language = "en") -> Refused:
+    """What the caller is told about an exception: whose fault it is, and what to do. Broken rules are told in `language`."""
     match error:
         case Refused():
             return error
         case DraftError():
-            return _broken(error)
+            return _broken(error, language)
         case RequestValidationError():
             errors = [_invalid(one) for one in error.errors()]
             return Refused("request-invalid", "; ".join(str(one["detail"]) for one in errors), errors=errors)
@@ -235,16 +237,12 @@ def problem_of(error: Exception, label: str) -> Refused:
     )
 
 
-def _broken(error: DraftError) -> Refused:
+def _broken(error: DraftError, language: Language) -> Refused:
     """Every rule that a draft breaks; those that refuse it first, those that only warn after them."""
-    problems = sorted(error.problems, key=lambda p: p.severity != "reject")
-    errors = [
-        {"code": p.code, "pointer": p.pointer or "", "detail": p.text, "severity": p.severity}
-        for p in problems
-    ]
-    more = sum(p.severity == "reject" for p in problems) - 1
-    detail = problems[0].text + (f" (and {more} more)" if more > 0 else "")
-    return Refused("document-invalid", detail, errors=errors)
+    errors = [told(p, language) for p in sorted(error.problems, key=lambda p: p.severity != "reject")]
+    more = sum(p.severity == "reject" for p in error.problems) - 1
+    detail = str(errors[0]["detail"]) + (f" (+{more})" if more > 0 else "")
+    return Refused("document-invalid", detail, errors=errors, headers={"content-language": language})
 
 
 def not_submitted(error: ClaimedError | PartnerUnknownError, at: str) -> Refused:
@@ -302,7 +300,8 @@ def _query_names(route: APIRoute) -> list[str]:
     for parameter in route.dependant.query_params:
         fields = getattr(parameter.field_info.annotation, "model_fields", None)
         names += [parameter.alias] if fields is None else list(fields)
-    return names
+    by_hand = (route.openapi_extra or {}).get("parameters", ())
+    return names + [parameter["name"] for parameter in by_hand if parameter["in"] == "query"]
 
 
 def _refuse_unknown(request: Request, names: frozenset[str]) -> None:

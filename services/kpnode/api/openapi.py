@@ -22,7 +22,7 @@ from kpnode.store.callers import Scope
 
 _ALWAYS: Final = ("request-invalid",)
 _GUARDED: Final = ("key-missing", "key-unusable", "scope-missing", "rate-limited", "store-unavailable")
-_BODY: Final = ("json-invalid", "header-invalid", "body-size", "body-slow", "content-type")
+_BODY: Final = ("header-invalid", "body-size", "body-slow", "content-type")
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ def operation(said: Said, security: list[dict[str, list[str]]]) -> dict[str, Any
         *_ALWAYS,
         *(_GUARDED if security else ()),
         *(_BODY if said.body is not None else ()),
+        *(("json-invalid",) if said.body is not None and set(said.body["content"]) == {JSON} else ()),
     ]
     responses: dict[int | str, dict[str, Any]] = {}
     for status, (text, media_type, schema) in said.answers.items():
@@ -81,15 +82,19 @@ def _problem(codes: Sequence[str]) -> dict[str, Any]:
     said = "; ".join(f"`{code}`: {CODES[code][1]}" for code in codes)
     described: dict[str, Any] = {
         "description": f"{said}.",
-        "content": {PROBLEM: {"schema": _ref("Problem")}},
+        "content": {PROBLEM: {"schema": ref("Problem")}},
     }
     status = CODES[codes[0]][0]
     if status in {429, 503}:
         described["headers"] = {
-            "Retry-After": _header("Seconds to wait.", {"type": "integer"}, required=False)
+            "Retry-After": header("Seconds to wait.", {"type": "integer"}, required=False)
+        }
+    if "document-invalid" in codes:
+        described["headers"] = {
+            "Content-Language": header("Of the texts about broken rules.", {"type": "string"}, required=False)
         }
     if status == 401:
-        described["headers"] = {"WWW-Authenticate": _header("RFC 6750.", {"type": "string"}, required=False)}
+        described["headers"] = {"WWW-Authenticate": header("RFC 6750.", {"type": "string"}, required=False)}
     return described
 
 
@@ -130,15 +135,15 @@ def document(app: FastAPI) -> dict[str, Any]:
 # --- shorthands ------------------------------------------------------------------------------------------------------
 
 
-def _ref(name: str) -> dict[str, Any]:
+def ref(name: str) -> dict[str, Any]:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def _header(text: str, schema: dict[str, Any], *, required: bool = True) -> dict[str, Any]:
+def header(text: str, schema: dict[str, Any], *, required: bool = True) -> dict[str, Any]:
     return {"description": text, "required": required, "schema": schema}
 
 
-def _path(name: str, text: str, schema: dict[str, Any], example: str) -> dict[str, Any]:
+def path(name: str, text: str, schema: dict[str, Any], example: str) -> dict[str, Any]:
     return {
         "name": name,
         "in": "path",
@@ -149,47 +154,65 @@ def _path(name: str, text: str, schema: dict[str, Any], example: str) -> dict[st
     }
 
 
-def _asks(name: str, text: str, schema: dict[str, Any], *, required: bool = False) -> dict[str, Any]:
+def asks(name: str, text: str, schema: dict[str, Any], *, required: bool = False) -> dict[str, Any]:
     return {"name": name, "in": "header", "required": required, "description": text, "schema": schema}
 
 
 def _json(name: str, text: str, status: int = 200) -> dict[int, tuple[str, str | None, Any]]:
-    return {status: (text, JSON, _ref(name))}
+    return {status: (text, JSON, ref(name))}
 
 
 _TEXT: Final = {"type": "string"}
-_ETAG: Final = {200: {"ETag": _header("For If-None-Match.", _TEXT)}}
-_IF_NONE_MATCH: Final = _asks("If-None-Match", "The ETag of what you have; 304 if it is still so.", _TEXT)
-_IF_MATCH: Final = _asks(
+ETAG: Final = {200: {"ETag": header("For If-None-Match.", _TEXT)}}
+IF_NONE_MATCH: Final = asks("If-None-Match", "The ETag of what you have; 304 if it is still so.", _TEXT)
+_IF_MATCH: Final = asks(
     "If-Match", "The partner's ETag on which the decision rests; 412 if it has changed since.", _TEXT
 )
-_NOT_MODIFIED: Final[dict[int, tuple[str, str | None, Any]]] = {304: ("You have it already.", None, None)}
+NOT_MODIFIED: Final[dict[int, tuple[str, str | None, Any]]] = {304: ("You have it already.", None, None)}
 _JWS: Final = {
     "type": "object",
     "required": ["payload", "signatures"],
     "description": "JWS, general JSON serialization.",
 }
-_BY_ID: Final = _path(
+BY_ID: Final = path(
     "id",
     "Document id: SHA-256 of what was signed.",
     {"type": "string", "pattern": schemas.ID},
     "0" * 63 + "1",
 )
-_BY_ADDRESS: Final = _path(
+BY_ADDRESS: Final = path(
     "address",
     "Authority address. Its slash may be written as it is or as %2F.",
     {"type": "string", "pattern": schemas.ADDRESS},
     "AE",
 )
-_BY_NUMBER: Final = _path(
+BY_NUMBER: Final = path(
     "id", "Number of the incident.", {"type": "integer", "minimum": 1, "maximum": 2**53 - 1}, "1"
 )
-_REASON: Final = {
+REASON: Final = {
     "required": True,
     "content": {
-        JSON: {"schema": _ref("Reason"), "example": {"reason": "Agreed by telephone with the partner."}}
+        JSON: {"schema": ref("Reason"), "example": {"reason": "Agreed by telephone with the partner."}}
     },
 }
+
+ACCEPT_LANGUAGE: Final = asks(
+    "Accept-Language",
+    "In which language broken rules are told: en, fr, pt, es or ru (RFC 9110, 12.5.4); English if left out.",
+    _TEXT,
+)
+IDEMPOTENCY_KEY: Final = asks(
+    "Idempotency-Key",
+    "Your own name for this submission; a new one for each.",
+    {"type": "string", "pattern": r"^[\x21-\x7e]([\x20-\x7e]{0,126}[\x21-\x7e])?$", "maxLength": 128},
+    required=True,
+)
+PREFER: Final = asks(
+    "Prefer",
+    "`wait=N` (RFC 7240): answer when the partners' receipts cover all of it, or after N seconds (60 at most). "
+    "`return=minimal`: leave the documents out of the answer.",
+    _TEXT,
+)
 
 # --- the operations --------------------------------------------------------------------------------------------------
 
@@ -198,37 +221,40 @@ SUBMIT: Final = Said(
     "Documents",
     "Submit one document, or several together",
     {
-        201: ("Signed and stored; they will be sent until received.", JSON, _ref("Submission")),
-        200: ("The same request came before: what it led to.", JSON, _ref("Submission")),
+        201: ("Signed and stored; they will be sent until received.", JSON, ref("Submission")),
+        200: (
+            "The same request came before: what it led to. Or what a dry run has found.",
+            JSON,
+            {"anyOf": [ref("Submission"), ref("DryRun")]},
+        ),
     },
     text=(
         "The node writes the envelope, checks the rules, signs, stores and sends. An array is taken whole or not at all. "
-        "If no answer arrives, send exactly the same request again, with the same Idempotency-Key: it is never done twice."
+        "If no answer arrives, send exactly the same request again, with the same Idempotency-Key: it is never done twice. "
+        'What its type allows to go to everybody (`"recipient": "*"`) becomes one document for each partner. What needs two '
+        "people is refused here (`release-needed`): prepare it at `/v1/drafts`."
     ),
     problems=(
-        "document-invalid", "partner-unknown", "already-said", "idempotency-key-reused", "signing-unavailable", "store-full",
+        "document-invalid", "release-needed", "partner-unknown", "already-said", "idempotency-key-reused", "signing-unavailable", "store-full",
     ),
     parameters=(
-        _asks(
-            "Idempotency-Key",
-            "Your own name for this submission; a new one for each.",
-            {"type": "string", "pattern": r"^[\x21-\x7e]([\x20-\x7e]{0,126}[\x21-\x7e])?$", "maxLength": 128},
-            required=True,
-        ),
-        _asks(
-            "Prefer",
-            "`wait=N` (RFC 7240): answer when the partners' receipts cover all of it, or after N seconds (60 at most). "
-            "`return=minimal`: leave the documents out of the answer.",
-            _TEXT,
-        ),
+        {
+            "name": "dry_run",
+            "in": "query",
+            "description": "`true`: only say what would come of it. Nothing is signed or stored, and no Idempotency-Key is needed.",
+            "schema": {"type": "boolean"},
+        },
+        ACCEPT_LANGUAGE,
+        IDEMPOTENCY_KEY | {"required": False},  # a dry run has none
+        PREFER,
     ),
     body={
         "required": True,
-        "content": {JSON: {"schema": _ref("Drafts")}},
+        "content": {JSON: {"schema": ref("Drafts")}},
     },
     headers={
-        201: {"Location": _header("Of a single document.", _TEXT, required=False)},
-        200: {"Idempotency-Replayed": _header("Always `true`.", {"const": "true"})},
+        201: {"Location": header("Of a single document.", _TEXT, required=False)},
+        200: {"Idempotency-Replayed": header("Always `true`.", {"const": "true"})},
     },
 )  # fmt: skip
 LIST_DOCUMENTS: Final = Said(
@@ -236,78 +262,78 @@ LIST_DOCUMENTS: Final = Said(
 )  # fmt: skip
 READ_DOCUMENT: Final = Said(
     "readDocument", "Documents", "Read a document and where it is",
-    _json("Document", "The document and its delivery.") | _NOT_MODIFIED,
-    problems=("not-found",), parameters=(_BY_ID, _IF_NONE_MATCH), headers=_ETAG,
+    _json("Document", "The document and its delivery.") | NOT_MODIFIED,
+    problems=("not-found",), parameters=(BY_ID, IF_NONE_MATCH), headers=ETAG,
 )  # fmt: skip
 READ_SIGNED: Final = Said(
     "readSignedDocument", "Documents", "Download the exact signed bytes",
-    {200: ("The bytes that were signed, sent and stored. They never change.", JOSE, _JWS)} | _NOT_MODIFIED,
-    problems=("not-found",), parameters=(_BY_ID, _IF_NONE_MATCH), headers=_ETAG,
+    {200: ("The bytes that were signed, sent and stored. They never change.", JOSE, _JWS)} | NOT_MODIFIED,
+    problems=("not-found",), parameters=(BY_ID, IF_NONE_MATCH), headers=ETAG,
 )  # fmt: skip
 READ_RECEIPT: Final = Said(
     "readReceipt", "Documents", "Download the signed receipt that covers a document",
-    {200: ("The partner's receipt for our document, or ours for the partner's.", JOSE, _JWS)} | _NOT_MODIFIED,
-    problems=("not-found",), parameters=(_BY_ID, _IF_NONE_MATCH), headers=_ETAG,
+    {200: ("The partner's receipt for our document, or ours for the partner's.", JOSE, _JWS)} | NOT_MODIFIED,
+    problems=("not-found",), parameters=(BY_ID, IF_NONE_MATCH), headers=ETAG,
 )  # fmt: skip
 LIST_CERTIFICATES: Final = Said(
     "listCertificates", "Certificates", "List certificates, last changed first", _json("CertificatePage", "One page."),
 )  # fmt: skip
 READ_CERTIFICATE: Final = Said(
     "readCertificate", "Certificates", "Read where a certificate stands",
-    _json("CertificateWithDocuments", "The case, and its documents with their delivery.") | _NOT_MODIFIED,
+    _json("CertificateWithDocuments", "The case, and its documents with their delivery.") | NOT_MODIFIED,
     text="The number may be written as on paper or without spaces, dots, hyphens and slashes, in any case.",
     problems=("not-found",),
     parameters=(
-        _path("number", "Certificate number.", {"type": "string", "minLength": 1, "maxLength": 64}, "BW 000042"),
-        _IF_NONE_MATCH,
+        path("number", "Certificate number.", {"type": "string", "minLength": 1, "maxLength": 64}, "BW 000042"),
+        IF_NONE_MATCH,
     ),
-    headers=_ETAG,
+    headers=ETAG,
 )  # fmt: skip
 LIST_PARTNERS: Final = Said(
     "listPartners", "Partners", "List the partners", _json("PartnerList", "All of them.")
 )
 READ_PARTNER: Final = Said(
-    "readPartner", "Partners", "Read a partner", _json("Partner", "What was decided about it.") | _NOT_MODIFIED,
-    problems=("not-found",), parameters=(_BY_ADDRESS, _IF_NONE_MATCH), headers=_ETAG,
+    "readPartner", "Partners", "Read a partner", _json("Partner", "What was decided about it.") | NOT_MODIFIED,
+    problems=("not-found",), parameters=(BY_ADDRESS, IF_NONE_MATCH), headers=ETAG,
 )  # fmt: skip
 LIST_QUEUES: Final = Said(
     "listQueues", "Partners", "See what waits for every partner", _json("QueueList", "All queues.")
 )
 READ_QUEUE: Final = Said(
     "readQueue", "Partners", "See what waits for a partner, why, and who must act", _json("Queue", "The delivery queue."),
-    problems=("not-found",), parameters=(_BY_ADDRESS,),
+    problems=("not-found",), parameters=(BY_ADDRESS,),
 )  # fmt: skip
 RETRY: Final = Said(
     "retryQueue", "Partners", "Try now", _json("Queue", "The queue afterwards."),
     text="Ends the back-off and asks the partner at once what it holds.",
-    problems=("not-found",), parameters=(_BY_ADDRESS,),
+    problems=("not-found",), parameters=(BY_ADDRESS,),
 )  # fmt: skip
 PAUSE: Final = Said(
     "pauseQueue", "Partners", "Hold documents back", _json("Queue", "The queue afterwards."),
     text="Documents are still accepted and signed. Receipts and answers go on.",
-    problems=("not-found", "precondition-failed"), parameters=(_BY_ADDRESS, _IF_MATCH), body=_REASON,
+    problems=("not-found", "precondition-failed"), parameters=(BY_ADDRESS, _IF_MATCH), body=REASON,
 )  # fmt: skip
 RESUME: Final = Said(
     "resumeQueue", "Partners", "Let documents go again", _json("Queue", "The queue afterwards."),
-    problems=("not-found", "precondition-failed"), parameters=(_BY_ADDRESS, _IF_MATCH),
+    problems=("not-found", "precondition-failed"), parameters=(BY_ADDRESS, _IF_MATCH),
 )  # fmt: skip
 OVERRIDE: Final = Said(
     "overrideQueue", "Partners", "Send without waiting for the partner's first answer",
     _json("Queue", "The queue afterwards."),
     text="For a partner that cannot answer after our start. It is recorded as an incident, with the reason.",
-    problems=("not-found", "precondition-failed"), parameters=(_BY_ADDRESS, _IF_MATCH), body=_REASON,
+    problems=("not-found", "precondition-failed"), parameters=(BY_ADDRESS, _IF_MATCH), body=REASON,
 )  # fmt: skip
 LIST_INCIDENTS: Final = Said(
     "listIncidents", "Incidents", "List incidents, newest first", _json("IncidentPage", "One page."),
 )  # fmt: skip
 READ_STATEMENT: Final = Said(
     "readStatement", "Incidents", "Download the signed statement that shows an incident",
-    {200: ("The bytes as the partner signed them.", JOSE, _JWS)} | _NOT_MODIFIED,
-    problems=("not-found",), parameters=(_BY_NUMBER, _IF_NONE_MATCH), headers=_ETAG,
+    {200: ("The bytes as the partner signed them.", JOSE, _JWS)} | NOT_MODIFIED,
+    problems=("not-found",), parameters=(BY_NUMBER, IF_NONE_MATCH), headers=ETAG,
 )  # fmt: skip
 CLOSE: Final = Said(
     "closeIncident", "Incidents", "Close an incident, with a reason", _json("Incident", "The incident, closed."),
-    problems=("not-found", "incident-closed"), parameters=(_BY_NUMBER,), body=_REASON,
+    problems=("not-found", "incident-closed"), parameters=(BY_NUMBER,), body=REASON,
 )  # fmt: skip
 READ_EVENTS: Final = Said(
     "readEvents", "Events", "Read what happened, from a place on", _json("EventPage", "Events, oldest first."),
@@ -325,7 +351,7 @@ HEALTH: Final = Said(
 )
 READY: Final = Said(
     "readyz", "Operation", "Can it do its work?",
-    {200: ("Yes.", JSON, _ref("Readiness")), 503: ("No; which check fails is said.", JSON, _ref("Readiness"))},
+    {200: ("Yes.", JSON, ref("Readiness")), 503: ("No; which check fails is said.", JSON, ref("Readiness"))},
 )  # fmt: skip
 METRICS: Final = Said(
     "metrics", "Operation", "Metrics for Prometheus",

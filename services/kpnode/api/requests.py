@@ -10,6 +10,7 @@ import asyncio
 import base64
 import binascii
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -29,11 +30,20 @@ LONGEST_WAIT: Final = 60
 
 async def body_of(request: Request, most: int, media_type: str = JSON) -> bytes:
     """The whole body, at most `most` bytes and `media_type`. Refuses with 400, 408, 413, 415."""
+    chunks: list[bytes] = []
+    await take_body(request, most, (media_type,), chunks.append)
+    return b"".join(chunks)
+
+
+async def take_body(
+    request: Request, most: int, media_types: Sequence[str], take: Callable[[bytes], None]
+) -> None:
+    """Hand a body over to `take` while it arrives; the same limits and refusals, any of `media_types`."""
     given = request.headers.get("content-type", "")
     kind, _, parameters = given.partition(";")
     charset = parameters.strip().lower().replace('"', "")
-    if kind.strip().lower() != media_type or charset not in {"", "charset=utf-8"}:
-        raise Refused("content-type", f"Only {media_type} is read here, in UTF-8.")
+    if kind.strip().lower() not in media_types or charset not in {"", "charset=utf-8"}:
+        raise Refused("content-type", f"Only {', '.join(media_types)} is read here, in UTF-8.")
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise Refused("content-type", "A compressed body is not read.")
     length = request.headers.get("content-length", "0")
@@ -41,19 +51,18 @@ async def body_of(request: Request, most: int, media_type: str = JSON) -> bytes:
         raise Refused("header-invalid", "Content-Length is not a number.")
     if len(length) > 12 or int(length) > most:
         raise _too_large(most)
-    chunks, size = [], 0
+    size = 0
     try:
         async with asyncio.timeout(BODY_SECONDS):
             async for chunk in request.stream():
                 size += len(chunk)
                 if size > most:
                     raise _too_large(most)
-                chunks.append(chunk)
+                take(chunk)
     except TimeoutError:
         raise Refused("body-slow", f"The body must arrive within {BODY_SECONDS:.0f} seconds.") from None
     except ClientDisconnect:
         raise Refused("body-slow", "The body ended before it was complete.") from None
-    return b"".join(chunks)
 
 
 def _too_large(most: int) -> Refused:

@@ -9,17 +9,21 @@ Documents are shown by the very bytes that were signed: a payload is put into th
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from kpmsg import strictjson
 from kpmsg.case import Turn
+from kpmsg.errors import Problem
+from kpmsg.rules import Language
 from kpmsg.schedule import Phase
-from kpmsg.verification import Verified
+from kpnode.api.broken import told
 from kpnode.author import rfc3339
 from kpnode.node import Node
 from kpnode.peer import Peer
+from kpnode.store.documents import Item, remarks_in
 from kpnode.store.incidents import Incident
 from kpnode.store.views import CertificateRow, DocumentRow, EventRow, QueueRow
 
@@ -41,7 +45,7 @@ class Shown:
 
     # -- documents -------------------------------------------------------------------------------------------------------
 
-    def document(self, row: DocumentRow, *, minimal: bool = False) -> bytes:
+    def document(self, row: DocumentRow, *, minimal: bool = False, language: Language = "en") -> bytes:
         """One document as it stands in the store."""
         envelope = {
             "id": row.id,
@@ -51,13 +55,16 @@ class Shown:
             "certificate": row.subject or None,
             "created_at": row.created_at,
             "author": row.author,
+            "released_by": row.released_by,
             "delivery": self.delivery(row),
-        }
+        } | _warnings(remarks_in(row.remarks), language)
         return _with_document(envelope, None if minimal else row.payload)
 
-    def committed(self, verified: Verified, author: str, *, received: bool, minimal: bool) -> bytes:
+    def committed(
+        self, item: Item, author: str, *, received: bool, minimal: bool, language: Language = "en"
+    ) -> bytes:
         """One document of ours that has been committed by this request, without asking the store for it again."""
-        document = verified.document
+        verified, document = item.verified, item.verified.document
         envelope = {
             "id": verified.id,
             "type": document.type,
@@ -66,8 +73,9 @@ class Shown:
             "certificate": document.subject,
             "created_at": rfc3339(document.time),
             "author": author,
+            "released_by": None,
             "delivery": _RECEIVED if received else self._on_its_way(verified.id, document.recipient),
-        }
+        } | _warnings(item.remarks, language)
         return _with_document(envelope, None if minimal else verified.payload)
 
     def delivery(self, row: DocumentRow) -> dict[str, Any]:
@@ -183,6 +191,11 @@ class Shown:
         if seconds <= 0 or peer.paused:
             return None
         return rfc3339(self._node.clock() + timedelta(seconds=seconds))
+
+
+def _warnings(problems: Sequence[Problem], language: Language) -> dict[str, Any]:
+    """Rules that a document breaks and that did not keep it from being signed; nothing if there are none."""
+    return {"warnings": [told(problem, language) for problem in problems]} if problems else {}
 
 
 def _with_document(envelope: dict[str, Any], payload: bytes | None) -> bytes:

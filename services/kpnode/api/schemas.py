@@ -20,6 +20,8 @@ ADDRESS: Final = r"^[A-Z]{2}(/[a-z0-9][a-z0-9-]{0,31})?$"
 
 TAGS: Final = {
     "Documents": "Signed documents: submit, read, and fetch as they were signed.",
+    "Drafts": "Documents that one person prepares and another one releases.",
+    "Files": "Scans, photographs and lists that documents name by digest.",
     "Certificates": "Where each certificate stands between the two authorities.",
     "Partners": "Partner authorities and the delivery queue to each.",
     "Incidents": "What people have to look at.",
@@ -67,6 +69,16 @@ _ID: Final[dict[str, Any]] = {"type": "string", "pattern": ID}
 _WHO: Final = _one_of("nobody", "us", "partner", text="Who must act.")
 _NEXT: Final = _maybe(_text("Cursor of the next page; null at the end."))
 
+BROKEN: Final = _object(
+    {
+        "code": _text("Of the rule, in rules.yaml; or a matter of form (document-*)."),
+        "pointer": _text("RFC 6901, into the document."),
+        "detail": _text("For people, in the language of Accept-Language."),
+        "severity": _one_of("reject", "hold", "warn"),
+    },
+    {"rule_version": {"type": "integer"}},
+)
+
 _DELIVERY: Final = _object(
     {
         "state": _one_of("queued", "handed-over", "received", "withheld", "refused"),
@@ -89,15 +101,17 @@ _DOCUMENT: Final = _object(
         "partner": _ADDRESS,
         "certificate": _maybe(_text("Canonical certificate number.")),
         "created_at": _TIME,
-        "author": _maybe(_text("Name of the API key that submitted it.")),
+        "author": _maybe(_text("Name of the API key that submitted it, or that prepared the draft.")),
+        "released_by": _maybe(_text("The person who released the draft that it was.")),
         "delivery": _ref("Delivery"),
         "links": _object({"self": _text(), "signed": _text(), "receipt": _text()}),
     },
     {
+        "warnings": _array(BROKEN, "Rules that it breaks and that did not keep it from being signed."),
         "document": {
             "type": "object",
             "description": "What was signed; left out with `Prefer: return=minimal`.",
-        }
+        },
     },
 )
 _CERTIFICATE: Final[dict[str, Any]] = {
@@ -207,14 +221,23 @@ _PROBLEM: Final = _object(
                     "parameter": _text(),
                     "header": _text(),
                     "severity": _text(),
+                    "rule_version": {
+                        "type": "integer",
+                        "description": "Of the rule that `code` names, in rules.yaml.",
+                    },
                 },
             )
         ),
         "document": _ID | {"description": "With `already-said`: the document that says it."},
         "location": _text(),
+        "problem": _text("With `file-unavailable`: why."),
     },
     "RFC 9457.",
 )
+
+
+FURTHER: Final[dict[str, Any]] = {}
+"""Schemas, by name, that modules with routes bring along themselves; entered when those are imported."""
 
 
 @cache
@@ -224,6 +247,28 @@ def all_of_them() -> dict[str, Any]:
         "Delivery": _DELIVERY,
         "Document": _DOCUMENT,
         "DocumentPage": _object({"documents": _array(_ref("Document")), "next": _NEXT}),
+        "DryRun": _object(
+            {
+                "documents": _array(
+                    _object(
+                        {
+                            "type": _maybe(_text()),
+                            "recipient": _maybe(_text()),
+                            "certificate": _maybe(_text("Canonical certificate number.")),
+                            "verdict": _one_of(
+                                "accepted", "held", "refused", text="What its recipient would make of it."
+                            ),
+                            "release_needed": {
+                                "type": "boolean",
+                                "description": "A second person must release it.",
+                            },
+                            "problems": _array(BROKEN),
+                        }
+                    ),
+                    "In the order of the request.",
+                )
+            }
+        ),
         "Submission": {"anyOf": [_ref("Document"), _object({"documents": _array(_ref("Document"))})]},
         "Difference": _object(
             {"field": _text(), "notified": _text(), "found": _text(), "beyond_tolerance": {"type": "boolean"}}
@@ -248,7 +293,7 @@ def all_of_them() -> dict[str, Any]:
         "Reason": _object({"reason": {"type": "string", "minLength": 1, "maxLength": 500, "pattern": r"\S"}})
         | {"additionalProperties": False},
         "Problem": _PROBLEM,
-    }
+    } | FURTHER
     drafts = []
     for kind, content in TYPES.items():
         described = form_of(kind).model_json_schema(ref_template="#/components/schemas/Document{model}")

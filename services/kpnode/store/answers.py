@@ -44,7 +44,9 @@ def owed(connection: Connection, practice: Practice, at: str) -> list[Owed]:
         item = Filed(row.id, documents.parse(jws.peek(row.raw).unverified_payload))
         others = filed(connection, [row.subject])[row.subject] if row.subject else []
         if "finding" in json.loads(row.answer):
-            noted = connection.execute(select(t.number.c.status).where(t.number.c.key == row.subject)).scalar()
+            noted = connection.execute(
+                select(t.number.c.status).where(t.number.c.key == row.subject)
+            ).scalar()
             draft = answer_draft(item, others, noted)
             found.append(Owed(row.id, item.source, draft, draft["data"]["finding"] != "unknown"))
             continue

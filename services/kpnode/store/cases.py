@@ -181,9 +181,7 @@ def as_members(problem: Problem) -> dict[str, Any]:
         "pointer": problem.pointer,
         "text": problem.text,
     }
-    return members | (
-        {"variant": problem.variant, "facts": dict(problem.facts)} if problem.variant else {}
-    )
+    return members | ({"variant": problem.variant, "facts": dict(problem.facts)} if problem.variant else {})
 
 
 def as_problem(members: Mapping[str, Any]) -> Problem:

@@ -81,11 +81,11 @@ def wanted(connection: Connection) -> list[FileRow]:
 # -- our own ---------------------------------------------------------------------------------------------------------------
 
 
-def keep(connection: Connection, digest: str, parts: Sequence[bytes], at: str) -> FileRow:
-    """A whole file of ours, whose SHA-256 is `digest`. Known already: nothing changes. Half fetched: this ends it."""
+def keep(connection: Connection, digest: str, parts: Sequence[bytes], at: str) -> bool:
+    """A whole file of ours, whose SHA-256 is `digest`; false if it is here already. Half fetched: this ends it."""
     known = file(connection, digest)
     if known is not None and known.whole:
-        return known
+        return False
     _forget(connection, digest)
     start, rows = 0, []
     for raw in parts:
@@ -94,7 +94,7 @@ def keep(connection: Connection, digest: str, parts: Sequence[bytes], at: str) -
     connection.execute(insert(t.file_part), rows)
     # Whoever was being asked has not given it, and so may not ask for it back.
     connection.execute(insert(t.file), {"digest": digest, "size": start, "held": start, "added_at": at})
-    return FileRow(digest, start, start, None, None, None)
+    return True
 
 
 def missing(connection: Connection, named: Sequence[Named]) -> list[Problem]:
@@ -153,9 +153,7 @@ def take(connection: Connection, partner: str, part: FilePart, at: str) -> Taken
     if part.size != row.size:
         text = f"{partner} says that it has {part.size} bytes; the document says {row.size}."
         return _differs(connection, row, text, at)
-    connection.execute(
-        insert(t.file_part), {"digest": part.digest, "start": part.start, "raw": part.raw}
-    )
+    connection.execute(insert(t.file_part), {"digest": part.digest, "start": part.start, "raw": part.raw})
     connection.execute(update(t.file).where(t.file.c.digest == part.digest).values(held=part.end))
     if part.end < row.size:
         return Taken.APPENDED

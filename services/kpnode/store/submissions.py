@@ -19,7 +19,7 @@ from kpmsg.documents import Document
 from kpmsg.errors import Problem
 from kpmsg.objections import objections
 from kpmsg.policy import Practice
-from kpnode.store import answers, files
+from kpnode.store import answers, drafts, files
 from kpnode.store import tables as t
 from kpnode.store.cases import filed, record_cases, release_claims, states
 from kpnode.store.documents import Item, insert_documents, insert_rows, record_events
@@ -45,6 +45,11 @@ class Submission:
     def place(self, index: int) -> int:
         """The place in the request of the item with this index."""
         return self.places[index] if self.places else index
+
+    @property
+    def several(self) -> bool:
+        """Whether the request was about several documents, so that a place tells which."""
+        return self.place(len(self.items) - 1) > 0
 
     def author(self, index: int) -> str:
         """Who has written that item: the caller, or whoever prepared the draft."""
@@ -168,7 +173,10 @@ def submit(
                 facts.claims[item.claim] = item.id
         for row in submission.drafts:
             del facts.open[row.seq]
-        items = tuple(replace(item, remarks=tuple(remarks[item.id])) for item in submission.items)
+        items = tuple(
+            item if item.remarks == remarks[item.id] else replace(item, remarks=tuple(remarks[item.id]))
+            for item in submission.items
+        )
         committed = Committed(tuple(item.id for item in items), replayed=False, items=items)
         if submission.key is not None:
             facts.replays[submission.caller, submission.key] = (
@@ -215,7 +223,7 @@ def _objection(
         others = [*filings.get(key, ()), *(other for about, other in said if about == key)]
         problems = objections(file, others, ours=True)
         if any(problem.severity == "reject" for problem in problems):
-            return ObjectedError(problems, index)
+            return ObjectedError(problems, submission.place(index))
         remarks[item.id] = (*item.remarks, *problems)
         said.append((key, file))
     for key, file in said:  # those who submit at the same moment see one another
@@ -229,7 +237,7 @@ def _lacking(connection: Connection, submission: Submission) -> ObjectedError | 
         named = attachments.named(item.verified.document)
         problems = files.missing(connection, named) if named else []
         if problems:
-            return ObjectedError(problems, index)
+            return ObjectedError(problems, submission.place(index))
     return None
 
 
@@ -252,10 +260,11 @@ def obstacles(
     own: set[str] = set()
     found = []
     for index, (document, claim) in enumerate(said):
-        problems: list[Problem] = []
+        named = attachments.named(document)
+        problems = list(files.missing(connection, named)) if named else []
         if document.subject:
             others, file = filings[practice.key(document.subject)], Filed(f"draft {index}", document)
-            problems = objections(file, others, ours=True)
+            problems += objections(file, others, ours=True)
             others.append(file)
         error = _in_the_way(document.recipient, claim, index, facts, own)
         found.append(Obstacles(error, tuple(problems)))

@@ -89,7 +89,9 @@ class Document(SQLModel, table=True):
     withheld: str | None = None  # out: why it must not leave us (R10)
     refused: str | None = None  # out: what the partner's node could not accept, in its words
     answer: str | None = Field(default=None, sa_type=Text)  # in: JSON of the answer that we still owe
-    remarks: str | None = Field(default=None, sa_type=Text)  # JSON of the rules it breaks that do not refuse it
+    remarks: str | None = Field(
+        default=None, sa_type=Text
+    )  # JSON of the rules it breaks that do not refuse it
     author: str | None = None  # out: name of the API key, or "node"
     released_by: str | None = None  # out: the second person, where two are asked for
     raw: bytes = Field(sa_type=LargeBinary)
@@ -168,7 +170,9 @@ class Certificate(SQLModel, table=True):
     partner: str
     state: str
     case: str = Field(sa_type=Text)  # JSON of kpmsg.case.Case
-    waits: str = Field(default="nobody", sa_column_kwargs={"server_default": "nobody"})  # for whom: us, them, both
+    waits: str = Field(
+        default="nobody", sa_column_kwargs={"server_default": "nobody"}
+    )  # for whom: us, them, both
     matter: str | None = None  # the kind of the most urgent open matter
     due: str | None = None  # the day on which it is due (YYYY-MM-DD); null if no rule sets one
     locked: str | None = None  # why software no longer touches it
@@ -283,7 +287,12 @@ class Draft(SQLModel, table=True):
     documents: str | None = Field(default=None, sa_type=Text)  # ids, comma-separated
     __table_args__ = (
         UniqueConstraint("because"),
-        Index("ix_draft_open", "seq", sqlite_where=text("state = 'open'"), postgresql_where=text("state = 'open'")),
+        Index(
+            "ix_draft_open",
+            "seq",
+            sqlite_where=text("state = 'open'"),
+            postgresql_where=text("state = 'open'"),
+        ),
     )
 
 
@@ -323,7 +332,9 @@ class File(SQLModel, table=True):
     size: int = Field(sa_type=BigInteger)
     held: int = Field(default=0, sa_type=BigInteger)  # bytes that are here, from the beginning
     added_at: str
-    wanted_from: str | None = None  # the partner who is being asked for the rest, or who gave it; ours have none
+    wanted_from: str | None = (
+        None  # the partner who is being asked for the rest, or who gave it; ours have none
+    )
     wanted_for: str | None = None  # the document that names it
     problem: str | None = None  # why it cannot be had
 

@@ -35,7 +35,9 @@ class DocumentRow:
     received_at: str | None
     withheld: str | None
     refused: str | None
+    remarks: str | None
     author: str | None
+    released_by: str | None
     raw: bytes
 
     @property
@@ -54,6 +56,9 @@ class CertificateRow:
     partner: str
     state: str
     case: dict[str, Any]
+    waits: str
+    matter: str | None
+    due: str | None
     locked: str | None
     first_at: str
     changed_at: str
@@ -203,6 +208,25 @@ def certificate(connection: Connection, number: str) -> CertificateRow | None:
     query = select(t.certificate).where(t.certificate.c.key == certificate_key(number))
     row = connection.execute(query).mappings().first()
     return None if row is None else _certificate(row)
+
+
+def certificates_by_key(connection: Connection, keys: Sequence[str]) -> list[CertificateRow]:
+    """Those of `keys` that are there, in the order of `keys`."""
+    found: dict[str, CertificateRow] = {}
+    for start in range(0, len(keys), 500):
+        some = select(t.certificate).where(t.certificate.c.key.in_(list(keys[start : start + 500])))
+        found |= {row["key"]: _certificate(row) for row in connection.execute(some).mappings()}
+    return [found[key] for key in dict.fromkeys(keys) if key in found]
+
+
+def certificates_from(connection: Connection, beginning: str, after: str, limit: int) -> list[CertificateRow]:
+    """Certificates whose key begins with `beginning`, by key, from behind `after`."""
+    column = t.certificate.c.key
+    # Keys are digits and capitals: nothing that begins so comes behind this, whatever the database's order of letters.
+    end = beginning + "Z" * (64 - len(beginning))
+    query = select(t.certificate).where(column >= beginning, column > after, column <= end)
+    rows = connection.execute(query.order_by(column).limit(limit)).mappings()
+    return [_certificate(row) for row in rows]
 
 
 def _certificate(row: RowMapping) -> CertificateRow:

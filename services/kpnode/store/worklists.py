@@ -84,6 +84,11 @@ class WaitingRow:
     locked: str | None
 
     @property
+    def turns(self) -> Turns:
+        """Its columns as they are stored."""
+        return Turns(self.waits, self.matter, self.due)
+
+    @property
     def matters(self) -> Sequence[Mapping[str, Any]]:
         """What is open, the most urgent first."""
         matters: Sequence[Mapping[str, Any]] = self.case.get("matters", ())
@@ -219,23 +224,26 @@ def due_by(connection: Connection, day: date, after: Place | None, limit: int) -
     return _merged(connection, ("us", "them", "both"), places, limit)
 
 
+def stale(row: WaitingRow, me: str, day: date) -> bool:
+    """Whether a matter of it has woken since its columns were written. What software no longer touches stays as it is."""
+    return row.locked is None and turns(row.matters, me, day) != row.turns
+
+
 def wake(connection: Connection, rows: Iterable[WaitingRow], me: str, day: date) -> int:
     """Write anew the columns of those of `rows` in which a matter has woken since; returns how many.
 
     A case that has been folded meanwhile is left alone: its columns are fresh.
     """
-    changed = []
-    for row in rows:
-        fresh = turns(row.matters, me, day)
-        if fresh != Turns(row.waits, row.matter, row.due):
-            changed.append(
-                {"of": row.key, "to_waits": fresh.waits, "to_matter": fresh.matter, "to_due": fresh.due}
-            )
+    stored = {row.key: row for row in rows if stale(row, me, day)}
+    changed = [
+        {"of": row.key, "to_waits": fresh.waits, "to_matter": fresh.matter, "to_due": fresh.due}
+        for row in stored.values()
+        for fresh in [turns(row.matters, me, day)]
+    ]
     if not changed:
         return 0
     current = select(_C.key, _C.waits, _C.matter, _C.due).where(_C.key.in_([each["of"] for each in changed]))
-    before = {row.key: Turns(row.waits, row.matter, row.due) for row in rows}
-    same = {key for key, *columns in connection.execute(current) if Turns(*columns) == before[key]}
+    same = {key for key, *columns in connection.execute(current) if Turns(*columns) == stored[key].turns}
     changed = [each for each in changed if each["of"] in same]
     if changed:
         connection.execute(_WAKEN, changed)

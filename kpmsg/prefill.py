@@ -1,0 +1,361 @@
+"""The next document about a certificate, filled in as far as the case tells: what a clerk would otherwise copy by hand.
+
+An import confirmation that says "all as notified", an amendment that repeats what holds, the answer to the query that is open.
+What only a person can know (what was found, why something is cancelled) is left at the ordinary answer or left out, so that a check
+of the draft asks for it. Nothing is sent or signed here; a prefilled draft passes the same rules as any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+from kpmsg.documents import (
+    Cancellation,
+    CertificateQuery,
+    ConfirmationRequest,
+    DiscrepancyQuery,
+    ImportConfirmation,
+    Message,
+)
+from kpmsg.policy import Practice
+from kpmsg.standing import Confirmed, Filed, Standing, content_of
+
+Draft = dict[str, Any]
+
+LEFT_OUT: Final = object()
+"""Stands for "this member shall not be there"; None is `null`, which some members may be."""
+
+
+class NothingToSayError(LookupError):
+    """The case holds nothing that such a document could speak of; the text says what is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Desk:
+    """What lies on the desk: the case, who sits there, and which day it is."""
+
+    standing: Standing
+    me: str
+    officer: str | None
+    today: date
+    practice: Practice
+
+    def notification(self) -> Filed:
+        """The notification that holds (cancelled or not)."""
+        found = self.standing.active or self.standing.notifications
+        if not found:
+            raise NothingToSayError("no notification of this number is here")
+        return found[-1]
+
+    def version(self) -> Filed:
+        """Its version that holds."""
+        return self.standing.versions(self.notification())[-1]
+
+    def reference(self) -> dict[str, str] | None:
+        """The version that holds, as documents refer to it; None if there is no notification."""
+        if not self.standing.notifications:
+            return None
+        version = self.version()
+        return {"id": version.document.id, "digest": version.id}
+
+    def certificate(self) -> dict[str, Any]:
+        """The certificate as it was written first."""
+        for item in [*self.standing.notifications, *self.standing.items]:
+            certificate = getattr(item.data, "certificate", None)
+            if certificate is not None:
+                return _json(certificate)
+        raise NothingToSayError("no document about this number is here")
+
+    def last(self, kind: type) -> Filed:
+        """The newest document of a type that its recipient has to answer."""
+        for item in reversed(self.standing.effective):
+            if isinstance(item.data, kind) and item.document.recipient == self.me:
+                return item
+        raise NothingToSayError(f"there is no {kind.name} to answer")  # type: ignore[attr-defined]
+
+    def confirmed(self) -> Confirmed:
+        """The current confirmation."""
+        if not self.standing.confirmations:
+            raise NothingToSayError("nothing has been confirmed yet")
+        return self.standing.confirmations[-1]
+
+    def confirmation_seen(self) -> str | None:
+        return self.standing.confirmations[-1].item.id if self.standing.confirmations else None
+
+    def partner(self) -> str:
+        """The other authority of the case."""
+        for item in [*reversed(self.standing.notifications), *reversed(self.standing.items)]:
+            other = item.document.recipient if item.source == self.me else item.source
+            if other != self.me:
+                return other
+        raise NothingToSayError("nobody else has taken part in this case")
+
+
+def prefill(
+    name: str,
+    filed: Iterable[Filed],
+    *,
+    me: str,
+    today: date,
+    practice: Practice,
+    officer: str | None = None,
+) -> Draft:
+    """The draft of a document of type `name` (short) about the certificate that `filed` are about.
+
+    `me` writes it, `officer` is named where a person is, `today` is the authority's own day. Raises KeyError for a type that is not
+    written from a case, NothingToSayError if the case has nothing that it could speak of.
+    """
+    write = _WRITERS[name]
+    desk = _Desk(Standing(filed), me, officer, today, practice)
+    data = write(desk)
+    recipient = desk.partner()
+    return {"type": name, "recipient": recipient, "data": data}
+
+
+def changed(draft: Draft, changes: Mapping[str, Any]) -> Draft:
+    """The draft with other values at some places of its `data`, named by RFC 6901 pointers into it ("/found/carats").
+
+    The value LEFT_OUT removes the member. An amendment's `changed` list is kept in step. Raises LookupError for a place that is not there.
+    """
+    data = _deep(draft["data"])
+    for pointer, value in changes.items():
+        *path, last = (part.replace("~1", "/").replace("~0", "~") for part in pointer.lstrip("/").split("/"))
+        place = data
+        for part in path:
+            place = place[int(part)] if isinstance(place, list) else place.setdefault(part, {})
+        if isinstance(place, list):
+            place[int(last)] = value
+        elif value is LEFT_OUT:
+            place.pop(last, None)
+        else:
+            place[last] = value
+        if draft["type"] == "export-amendment" and pointer.startswith("/content/"):
+            said = pointer.removeprefix("/content")
+            if said not in data["changed"]:
+                data["changed"] = [*data["changed"], said]
+    return draft | {"data": data}
+
+
+# -- the exporting side ------------------------------------------------------------------------------------------------
+
+
+def _amendment(desk: _Desk) -> Draft:
+    version = desk.version()
+    data: Draft = {
+        "certificate": desk.certificate(),
+        "amends": version.id,
+        "content": _json(content_of(version)),
+        "changed": [],
+        "reason": "clerical_error",
+        "knows_confirmation": desk.confirmation_seen(),
+    }
+    queries = [i for i in desk.standing.effective if isinstance(i.data, DiscrepancyQuery)]
+    if queries:
+        data |= {"reason": "outcome_of_query", "outcome_of": queries[-1].id}
+    return data
+
+
+def _cancellation(desk: _Desk) -> Draft:
+    return {
+        "certificate": desk.certificate(),
+        "cancels": desk.notification().id,
+        "reason": "void",
+        "knows_confirmation": desk.confirmation_seen(),
+    }
+
+
+def _request(desk: _Desk) -> Draft:
+    asked = [i.data.level for i in desk.standing.effective if isinstance(i.data, ConfirmationRequest)]
+    first = desk.notification()
+    due = desk.practice.due(first.document.recipient, "confirmation", first.document.time.date())
+    wish = content_of(desk.version()).confirmation.reply_by
+    due = max(due, wish) if wish is not None else due
+    data: Draft = {
+        "certificate": desk.certificate(),
+        "notification": {"id": first.document.id, "digest": first.id},
+        "level": min(3, 1 + max(asked, default=0)),
+        "due": due.isoformat(),
+    }
+    return data | ({"days_overdue": (desk.today - due).days} if desk.today > due else {})
+
+
+def _response(desk: _Desk) -> Draft:
+    query = desk.last(DiscrepancyQuery)
+    assert isinstance(query.data, DiscrepancyQuery)
+    return {
+        "certificate": desk.certificate(),
+        "query": query.id,
+        "answers": [
+            {"field": doubt.field, "verdict": "correct_to", "corrected": doubt.found}
+            for doubt in query.data.doubts
+        ],
+        "instruction": "endorse_correction",
+    }
+
+
+# -- the importing side ------------------------------------------------------------------------------------------------
+
+
+def _arrival(desk: _Desk) -> Draft:
+    return {
+        "certificate": desk.certificate(),
+        "notification": desk.reference(),
+        "date_presented": desk.today.isoformat(),
+    }
+
+
+def _confirmation(desk: _Desk) -> Draft:
+    sent = content_of(desk.version())
+    weights: dict[str, Decimal] = {}
+    for line in sent.lines:
+        weights[line.hs] = weights.get(line.hs, Decimal(0)) + line.carats
+    today = desk.today.isoformat()
+    data: Draft = {
+        "certificate": _json(sent.certificate),
+        "notification": desk.reference(),
+        "outcome": "confirmed",
+        "found": {
+            "parcels": sent.parcels,
+            "carats": f"{sent.carats:.2f}",
+            "lines": [{"hs": hs, "carats": f"{carats:.2f}"} for hs, carats in weights.items()],
+        },
+        "declared_value_usd": f"{sent.value_usd:.2f}",
+        "exporter": _json(sent.exporter),
+        "importer": _json(sent.importer),
+        "country_of_destination": sent.importer.country,
+        "date_of_arrival": today,
+        "date_of_receipt": today,
+        "date_of_verification": today,
+        "seals_intact": "yes",
+        "inspection": "full",
+        "confirmed_by": {"authority": desk.me, "role": "importing_authority"}
+        | ({"officer": desk.officer} if desk.officer else {}),
+    }
+    cancellation = desk.standing.cancellation_of(desk.notification())
+    if cancellation is not None:
+        data |= {"outcome": "arrived_despite_cancellation", "knows_cancellation": cancellation.id}
+    if desk.standing.confirmations:
+        data["supersedes"] = desk.confirmed().item.id
+    return data
+
+
+def _correction(desk: _Desk) -> Draft:
+    current = desk.confirmed()
+    content = _json(current.content)
+    content.pop("supersedes", None)
+    return {
+        "certificate": desk.certificate(),
+        "corrects": current.item.id,
+        "content": content,
+        "reason": "clerical_error",
+    }
+
+
+def _status(desk: _Desk) -> Draft:
+    request = desk.last(ConfirmationRequest)
+    data: Draft = {"certificate": desk.certificate(), "request": request.id, "standing": "not_arrived"}
+    if desk.standing.confirmations:
+        data |= {"standing": "already_confirmed", "confirmation": desk.confirmed().item.id}
+    return data
+
+
+def _query(desk: _Desk) -> Draft:
+    sent = content_of(desk.version())
+    by = desk.practice.due(desk.notification().source, "query", desk.today)
+    return {
+        "certificate": desk.certificate(),
+        "notification": desk.reference(),
+        "doubts": [
+            {"field": "carats", "notified": f"{sent.carats:.2f}", "certificate": f"{sent.carats:.2f}"}
+        ],
+        "question": "What we found differs from what was notified. Which holds?",
+        "reply_by": by.isoformat(),
+    }
+
+
+def _irregularity(desk: _Desk) -> Draft:
+    return {
+        "certificate": desk.certificate(),
+        "notification": desk.reference(),
+        "irregularities": [],
+        "measure": "detained",
+        "date_found": desk.today.isoformat(),
+    }
+
+
+def _return(desk: _Desk) -> Draft:
+    return {
+        "certificate": desk.certificate(),
+        "notification": desk.reference(),
+        "under": "original_certificate",
+        "date_of_return": desk.today.isoformat(),
+    }
+
+
+# -- both sides --------------------------------------------------------------------------------------------------------
+
+
+def _withdrawal(desk: _Desk) -> Draft:
+    mine = [
+        i
+        for i in desk.standing.effective
+        if i.source == desk.me
+        and isinstance(i.data, Cancellation | ImportConfirmation | DiscrepancyQuery | CertificateQuery)
+    ]
+    if not mine:
+        raise NothingToSayError("there is nothing of ours in this case that could be withdrawn")
+    return {"withdraws": mine[-1].id}
+
+
+def _message(desk: _Desk) -> Draft:
+    data: Draft = {"certificate": desk.certificate()}
+    asked = [
+        i for i in desk.standing.effective if isinstance(i.data, Message) and i.document.recipient == desk.me
+    ]
+    return data | ({"in_reply_to": asked[-1].id} if asked else {})
+
+
+_WRITERS: Final[Mapping[str, Callable[[_Desk], Draft]]] = {
+    "export-amendment": _amendment,
+    "cancellation": _cancellation,
+    "confirmation-request": _request,
+    "discrepancy-response": _response,
+    "arrival-notice": _arrival,
+    "import-confirmation": _confirmation,
+    "confirmation-correction": _correction,
+    "confirmation-status": _status,
+    "discrepancy-query": _query,
+    "irregularity-notice": _irregularity,
+    "return-notice": _return,
+    "withdrawal": _withdrawal,
+    "message": _message,
+}
+
+FROM_A_CASE: Final = tuple(_WRITERS)
+"""Short names of the types that can be prefilled from a case."""
+
+
+def _json(part: BaseModel) -> Draft:
+    written: Draft = _written(part.model_dump(mode="json", exclude_none=True))
+    return written
+
+
+def _written(value: Any) -> Any:
+    """As it stands on the wire: what may be left out is left out, lists that are empty are too."""
+    if isinstance(value, dict):
+        return {name: _written(each) for name, each in value.items() if each != []}
+    if isinstance(value, list):
+        return [_written(each) for each in value]
+    return value
+
+
+def _deep(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _deep(each) for name, each in value.items()}
+    return [_deep(each) for each in value] if isinstance(value, list) else value
