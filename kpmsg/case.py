@@ -33,7 +33,7 @@ from kpmsg.documents import (
 from kpmsg.documents.cancellation import Cancellation
 from kpmsg.matters import Matter, Scene, matters
 from kpmsg.policy import Practice
-from kpmsg.standing import Confirmed, Filed, Standing, content_of
+from kpmsg.standing import INTERIM, Confirmed, Filed, Standing, content_of
 from kpmsg.states import (
     BY_MEASURE,
     BY_OUTCOME,
@@ -202,7 +202,7 @@ def _after_notification(
 
 def _crossed(versions: list[Filed], content: ImportConfirmation) -> bool:
     """Whether the notification was amended, not as the outcome of a query, after the version that was confirmed."""
-    if content.notification is None:
+    if content.notification is None or content.outcome in INTERIM:
         return False
     ids = [version.id for version in versions]
     if content.notification.digest not in ids:

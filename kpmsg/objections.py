@@ -255,3 +255,7 @@ def _withdrawal(item: Filed, target_id: str, standing: Standing, *, ours: bool) 
         yield breach("A09", "not-withdrawable", "/data/withdraws")
     elif target_id in standing.withdrawn:
         yield breach("A09", "already-withdrawn", "/data/withdraws")
+    elif isinstance(target.data, ImportConfirmation | ConfirmationCorrection) and target_id not in {
+        current.item.id for current in standing.confirmations
+    }:
+        yield breach("A09", "superseded", "/data/withdraws")

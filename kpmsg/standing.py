@@ -187,9 +187,14 @@ class Standing:
                     before = item.data.supersedes or ""
                 case _:
                     continue
-            about = self.by_id.get(before)
-            if about is not None and about.source == item.source:
+            # Through what was withdrawn in between, too: taking back the middle of a chain does not bring back its beginning.
+            while (about := self.by_id.get(before)) is not None and about.source == item.source:
+                if before in replaced:
+                    break
                 replaced.add(before)
+                if before not in self.withdrawn:
+                    break
+                before = getattr(about.data, "corrects", None) or getattr(about.data, "supersedes", None) or ""
         return [confirmed for confirmed in found if confirmed.item.id not in replaced]
 
     @cached_property

@@ -52,21 +52,21 @@ class TransitNotice(Content):
         ]
 
     def _way_problems(self, document: Document) -> Iterator[Problem]:
-        """Rules T11 to T13: through another Participant than the one it is bound for, in that order, and told in time."""
+        """Rules T05 to T07: through another Participant than the one it is bound for, in that order, and told in time."""
         if self.expected_exit is not None and self.expected_exit < self.expected_entry:
-            yield breach("T11", "reversed", "/data/expected_exit")
+            yield breach("T05", "reversed", "/data/expected_exit")
         if self.destination == document.recipient[:2]:
-            yield breach("T12", "arrives", "/data/destination", destination=self.destination)
+            yield breach("T06", "arrives", "/data/destination", destination=self.destination)
         elif self.destination == document.source[:2]:
-            yield breach("T12", "home", "/data/destination")
+            yield breach("T06", "home", "/data/destination")
         if past(self.expected_entry, document):
-            yield breach("T13", "late", "/data/expected_entry")
+            yield breach("T07", "late", "/data/expected_entry")
 
     def _shipment_problems(self) -> Iterator[Problem]:
         yield from present(carats_problem(self.carats, "/data/carats"))
         if self.parcels < 1:
             yield breach("F02", "parcels", "/data/parcels")
         if self.containers is None or not self.containers.seal_numbers:
-            yield breach("T14", "unsealed", "/data/containers")
+            yield breach("T08", "unsealed", "/data/containers")
         if self.containers is not None:
             yield from container_problems(self.containers, self.parcels)

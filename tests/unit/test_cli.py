@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pty
 import subprocess
 import sys
 import unicodedata
@@ -410,6 +411,83 @@ def test_drafts_are_checked_offline(
         shown = json.loads(run("check", "draft", "--from", sender, "--json").stdout)
         rejected = [problem["pointer"] for problem in shown["problems"] if problem["severity"] == "reject"]
         assert rejected == pointers
+
+
+SAID = {
+    "en": ("A shipment has at least one parcel.", "wrong:", "1 draft, 1 broken rule"),
+    "fr": ("Une expédition comporte au moins un lot.", "erreur:", "règles enfreintes : 1"),
+    "pt": ("Uma remessa tem pelo menos um lote.", "erro:", "regras infringidas: 1"),
+    "es": ("Una remesa tiene al menos un lote.", "error:", "reglas infringidas: 1"),
+    "ru": ("В партии должен быть хотя бы один пакет.", "ошибка:", "нарушено правил: 1"),
+}
+
+
+@pytest.mark.parametrize("language", SAID)
+def test_broken_rules_are_told_in_five_languages(desk: Path, language: str) -> None:
+    (desk / "draft").write_bytes(spoilt(parcels=0))
+    arguments = ["check", "draft", "--from", "BW", "--language", language]
+    result = run(*arguments)
+    assert result.exit_code == cli_edge.BROKEN_RULE
+    assert [words for words in SAID[language] if words not in result.stdout] == []
+    shown = json.loads(run(*arguments, "--json").stdout)
+    assert shown["language"] == language
+    (problem,) = [one for one in shown["problems"] if one["severity"] == "reject"]
+    text = SAID[language][0]
+    assert problem == {
+        "code": "F02", "rule_version": 1, "variant": "parcels", "facts": {}, "text": text,
+        "pointer": "/data/parcels", "severity": "reject",
+    }  # fmt: skip
+
+
+def test_facts_are_told_to_programs_apart(desk: Path) -> None:
+    (desk / "draft").write_bytes(spoilt(value_usd="1.00"))
+    shown = json.loads(run("check", "draft", "--from", "BW", "--json").stdout)
+    (problem,) = [one for one in shown["problems"] if one["code"] == "F05"]
+    assert problem["facts"] == {"sum": EXPORT_NOTIFICATION["data"]["value_usd"], "total": "1.00"}
+    assert all(fact in problem["text"] for fact in problem["facts"].values())
+
+
+@pytest.mark.parametrize("language", ["de", "EN", "", "fr-FR", SPOOF])
+def test_other_languages_are_a_wrong_call(desk: Path, language: str) -> None:
+    result = run("check", "draft", "--from", "BW", "--language", language)
+    assert (result.exit_code, result.stdout) == (cli_edge.CANNOT_TELL, "")
+
+
+@pytest.mark.parametrize(
+    ("locale", "asked", "word"),
+    [
+        ({"LANG": "fr_FR.UTF-8"}, [], "erreur"),
+        ({"LANG": "fr_FR.UTF-8", "LC_MESSAGES": "es"}, [], "error"),
+        ({"LANG": "fr_FR.UTF-8", "LC_ALL": "pt_AO.UTF-8"}, [], "erro"),
+        ({"LANG": "fr_FR.UTF-8"}, ["--language", "ru"], "ошибка"),
+        ({"LANG": "C.UTF-8"}, [], "wrong"),
+        ({"LANG": "frp_IT"}, [], "wrong"),
+        ({}, [], "wrong"),
+    ],
+)
+def test_a_persons_terminal_speaks_its_own_language(
+    desk: Path, locale: dict[str, str], asked: list[str], word: str
+) -> None:
+    """And a program, whose standard output is no terminal, is told in English unless it asks."""
+    (desk / "draft").write_bytes(spoilt(parcels=0))
+    command = [
+        sys.executable,
+        "-c",
+        "from kpmsg.cli import app; app()",
+        "check",
+        "draft",
+        "--from",
+        "BW",
+        *asked,
+    ]
+    environment = {"PATH": os.environ["PATH"], "PYTHONUTF8": "1", "TERM": "dumb", **locale}
+    ours, theirs = pty.openpty()
+    with open(ours, "rb", buffering=0) as screen:
+        subprocess.run(command, stdout=theirs, env=environment, check=False)
+        os.close(theirs)
+        assert f"{word}: " in screen.read(65536).decode()
+    piped = subprocess.run(command, capture_output=True, env=environment, check=False).stdout.decode()
+    assert (f"{word}: " if asked else "wrong: ") in piped
 
 
 # -- submit --------------------------------------------------------------------------------------------------------------

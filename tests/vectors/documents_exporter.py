@@ -405,16 +405,16 @@ def _transits(v: Scenarios) -> None:
     weightless = altered(sound, ("/data/carats", "0.00"))
     v.broken(f"{name}-carats", "no weight", "BW", weightless, ("F02", "reject", "/data/carats"))
     reversed_ = altered(sound, (exit_, "2026-03-20"))
-    v.broken(f"{name}-reversed", "out before it is in", "BW", reversed_, ("T11", "reject", exit_))
+    v.broken(f"{name}-reversed", "out before it is in", "BW", reversed_, ("T05", "reject", exit_))
     arrives = altered(sound, (destination, "AE"))
-    v.broken(f"{name}-arrives", "bound for the recipient", "BW", arrives, ("T12", "reject", destination))
+    v.broken(f"{name}-arrives", "bound for the recipient", "BW", arrives, ("T06", "reject", destination))
     home = altered(sound, (destination, "BW"))
-    v.sound(f"{name}-home", "bound for home", "BW", home, ("T12", "warn", destination))
+    v.sound(f"{name}-home", "bound for home", "BW", home, ("T06", "warn", destination))
     v.sound(
-        f"{name}-late", "told afterwards", "BW", altered(sound, (entry, "2026-03-18")), ("T13", "warn", entry)
+        f"{name}-late", "told afterwards", "BW", altered(sound, (entry, "2026-03-18")), ("T07", "warn", entry)
     )
     unsealed = altered(sound, ("/data/containers", ...))
-    v.sound(f"{name}-unsealed", "no seals to look at", "BW", unsealed, ("T14", "warn", "/data/containers"))
+    v.sound(f"{name}-unsealed", "no seals to look at", "BW", unsealed, ("T08", "warn", "/data/containers"))
     count = altered(sound, ("/data/containers/count", 2))
     at = "/data/containers"
     mismatched = [("F13", "warn", f"{at}/count"), ("F13", "warn", f"{at}/seal_numbers")]
