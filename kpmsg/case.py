@@ -43,6 +43,9 @@ from kpmsg.states import (
     Turn,
 )
 
+FOLD: Final = 1
+"""Counts up whenever the same documents give another case than before, so that a node knows to fold what it has anew."""
+
 __all__ = ["Case", "Difference", "Filed", "State", "Turn", "fold"]
 
 

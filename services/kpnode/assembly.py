@@ -19,6 +19,7 @@ from typing import Any, Final
 import structlog
 import uvicorn
 
+from kpmsg.policy import Practice
 from kpnode import setup
 from kpnode.author import Identity, rfc3339
 from kpnode.control import Control, operate
@@ -192,6 +193,7 @@ def build(settings: Settings, *, clock: Callable[[], datetime] = lambda: datetim
         Database(settings.database_url),
         connect=connector(settings, keys),
         clock=clock,
+        practice=Practice(settings.address, settings.local.policy),
         policy=settings.four_eyes,
         reminders=settings.reminders,
     )

@@ -35,7 +35,7 @@ from kpnode.peer import Peer, nonce
 from kpnode.relay import Relay
 from kpnode.release import FourEyes, ReleaseNeededError, needs_two
 from kpnode.reminding import Reminders, Rounds
-from kpnode.store import answers, partners
+from kpnode.store import answers, partners, upkeep
 from kpnode.store.database import Database, StoreError, Transaction
 from kpnode.store.documents import Item
 from kpnode.store.ledger import Effects, PartnerLedger
@@ -103,6 +103,8 @@ class Node:
             self.attach(row)
         self._owed.set()
         self._spawn(self._forever("answers", self._answer))
+        if not await self.database.read(upkeep.is_current):
+            self._spawn(self._logged(self._fold_anew()))
         self._spawn(self._forever("files", self.files.run))
         self._spawn(self._forever("rounds", self.rounds.run))
 
@@ -386,6 +388,17 @@ class Node:
             log.exception("delivery-failed")  # nothing was acknowledged: it is asked for again (R8)
 
     # -- what we owe -----------------------------------------------------------------------------------------------------
+
+    async def _fold_anew(self) -> None:
+        """After an upgrade: compute every case as this version does, a few at a time, beside everything else."""
+        after: str | None = ""
+        while after is not None:
+            after = await self.database.write(
+                lambda c, a=after: upkeep.refold_some(c, a, self.stamp(), self.practice)  # type: ignore[misc]
+            )
+        if await self.database.write(upkeep.read_again):
+            self._owed.set()
+        await self.database.write(upkeep.mark)
 
     async def _answer(self) -> None:
         """Sign and commit what admitted documents are owed, whenever there may be something."""

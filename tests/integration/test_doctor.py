@@ -80,6 +80,20 @@ async def test_a_clock_that_is_behind(pair: tuple[Settings, Settings]) -> None:
     assert "clock" in failed(await check(pair[0], datetime.now(UTC) - timedelta(days=400)))
 
 
+async def test_a_policy_that_is_not_published_yet_or_contradicts_itself(
+    pair: tuple[Settings, Settings],
+) -> None:
+    rule = {"days": 90, "valid_from": "2020-01-01"}
+    changed = {**dict(pair[0]), "policy": {"validity_days": [rule]}}
+    (found,) = [each for each in await check(Settings(**changed)) if each.name == "policy"]
+    assert (found.result, "not what our key record tells" in found.text) == ("warn", True)
+    assert "record --new-version" in (found.remedy or "")
+    changed["local"] = {"delays": [rule, rule | {"days": 3}]}
+    texts = [each.text for each in await check(Settings(**changed)) if each.name == "policy"]
+    assert len(texts) == 2
+    assert "local.delays: two entries begin on 2020-01-01" in texts[0]
+
+
 # --- doctor ----------------------------------------------------------------------------------------------------------------
 
 

@@ -2,7 +2,8 @@
 
     door        who may call what                     answers     bytes, headers, RFC 9457 problems
     requests    bodies, preferences, cursors          resources   what is shown, in JSON and in plain words
-    documents   drafts   files   certificates   partners   incidents   health   exchange   the routes, by what they are about
+    documents   drafts   files   certificates   worklists   numbers   alerts   partners   incidents   health   exchange
+                                                  the routes, by what they are about
     openapi     schemas   pages                       what is said about all of it
 
 `build_app` makes one application around one running node; nothing is built before, and two applications live beside each other
@@ -18,7 +19,19 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
-from kpnode.api import certificates, documents, drafts, files, health, incidents, pages, partners
+from kpnode.api import (
+    alerts,
+    certificates,
+    documents,
+    drafts,
+    files,
+    health,
+    incidents,
+    numbers,
+    pages,
+    partners,
+    worklists,
+)
 from kpnode.api import exchange as between_nodes
 from kpnode.api.door import Door, Operation, problem_of
 from kpnode.api.health import Ready
@@ -64,6 +77,9 @@ def build_app(
     drafts.mount(app, node)
     files.mount(app, node)
     certificates.mount(app, node)
+    worklists.mount(app, node)
+    numbers.mount(app, node)
+    alerts.mount(app, node)
     partners.mount(app, node)
     incidents.mount(app, node, app.state.streams)
     health.mount(app, node, app.state.door, ready)

@@ -3,7 +3,8 @@
 # ruff: noqa: FAST003 - paths are read from the raw request and described by hand (kpnode.api.openapi)
 from __future__ import annotations
 
-from typing import Annotated, Final
+from collections.abc import Sequence
+from typing import Annotated, Any, Final
 
 from fastapi import FastAPI, Query
 from pydantic import Field
@@ -14,15 +15,21 @@ from kpmsg import strictjson
 from kpmsg.case import State
 from kpmsg.documents import certificate_key
 from kpnode.api import openapi, resources
+from kpnode.api.alerts import alerted
 from kpnode.api.answers import Answer, Refused, tagged
 from kpnode.api.door import needs
 from kpnode.api.openapi import operation
 from kpnode.api.requests import Page, cursor_for, cursor_of
+from kpnode.api.worklists import matters
 from kpnode.node import Node
-from kpnode.store import views
+from kpnode.store import alerts, views
+from kpnode.store.alerts import Alerted
 from kpnode.store.callers import Scope
+from kpnode.store.database import Transaction
+from kpnode.store.views import CertificateRow, DocumentRow
 
 MOST_DOCUMENTS: Final = 200
+MOST_NEAR: Final = 10
 
 
 class Filter(Page):
@@ -32,6 +39,14 @@ class Filter(Page):
     partner: Annotated[
         str | None, Field(max_length=40, description="Authority address, e.g. EU/antwerp.")
     ] = None
+    starts_with: Annotated[
+        str | None,
+        Field(
+            max_length=40,
+            pattern=r"^[A-Za-z0-9][A-Za-z0-9 ./-]*$",
+            description="How the number begins, however it is written; in the order of numbers, and without another filter.",
+        ),
+    ] = None
 
 
 def mount(app: FastAPI, node: Node) -> None:
@@ -40,6 +55,8 @@ def mount(app: FastAPI, node: Node) -> None:
 
     @app.get("/v1/certificates", **operation(openapi.LIST_CERTIFICATES, needs(Scope.READ_DOCUMENTS)))
     async def list_certificates(query: Annotated[Filter, Query()]) -> Response:
+        if query.starts_with is not None:
+            return await _by_number(query, query.starts_with)
         place = cursor_of(query.cursor, str, str)
         rows = await node.database.read(
             lambda c: views.certificates(
@@ -51,22 +68,56 @@ def mount(app: FastAPI, node: Node) -> None:
             )
         )
         last = rows[query.limit - 1] if len(rows) > query.limit else None
-        body = {
-            "certificates": [resources.certificate(row) for row in rows[: query.limit]],
-            "next": None if last is None else cursor_for(last.changed_at, last.key),
-        }
-        return Answer(strictjson.dumps(body))
+        return _page(rows[: query.limit], None if last is None else cursor_for(last.changed_at, last.key))
+
+    async def _by_number(query: Filter, starts_with: str) -> Response:
+        if query.state is not None or query.partner is not None:
+            detail = "Numbers are looked up by how they begin, or by state and partner, but not by both."
+            error = {"code": "parameter-invalid", "parameter": "starts_with", "detail": detail}
+            raise Refused("request-invalid", detail, errors=[error])
+        place, beginning = cursor_of(query.cursor, str), certificate_key(starts_with)
+        rows = await node.database.read(
+            lambda c: views.certificates_from(c, beginning, place[0] if place else "", query.limit + 1)
+        )
+        following = cursor_for(rows[query.limit - 1].key) if len(rows) > query.limit else None
+        return _page(rows[: query.limit], following)
+
+    def _page(rows: Sequence[CertificateRow], following: str | None) -> Response:
+        return Answer(
+            strictjson.dumps({"certificates": [_certificate(row) for row in rows], "next": following})
+        )
+
+    def _certificate(row: CertificateRow) -> dict[str, Any]:
+        open_matters = matters(row.case, node.address, node.clock().date())
+        return resources.certificate(row) | {"waiting_for": row.waits, "matters": open_matters}
 
     @app.get(
         "/v1/certificates/{number:path}", **operation(openapi.READ_CERTIFICATE, needs(Scope.READ_DOCUMENTS))
     )
     async def read_certificate(request: Request) -> Response:
         number = str(request.path_params["number"])
-        key = certificate_key(number) if len(number) <= 64 else ""
-        row = await node.database.read(lambda c: views.certificate(c, key)) if key else None
+        key = node.practice.key(number) if len(number) <= 64 else ""
+        row, rows, warned = await node.database.read(lambda c: _everything(c, key)) if key else (None, [], [])
         if row is None:
-            raise Refused("not-found", "No document about a certificate of this number has passed here.")
-        rows = await node.database.read(lambda c: views.documents(c, certificate=key, limit=MOST_DOCUMENTS))
+            detail = "No document about a certificate of this number has passed here."
+            raise Refused("not-found", detail, near=await _near(key) if key else [])
         parts = b",".join(shown.document(document) for document in reversed(rows))
-        head = strictjson.dumps(resources.certificate(row))
+        head = strictjson.dumps(_certificate(row) | {"alerts": [alerted(each) for each in warned]})
         return tagged(request, b"".join((head[:-1], b',"documents":[', parts, b"]}")))
+
+    async def _near(key: str) -> list[dict[str, Any]]:
+        """Offered to whoever mistyped a number, never assumed."""
+        guesses = node.practice.near(key)
+        rows = await node.database.read(lambda c: views.certificates_by_key(c, guesses))
+        names = ("key", "number", "state", "partner")
+        return [{name: getattr(row, name) for name in names} for row in rows[:MOST_NEAR]]
+
+
+def _everything(
+    connection: Transaction, key: str
+) -> tuple[CertificateRow | None, list[DocumentRow], list[Alerted]]:
+    row = views.certificate(connection, key)
+    if row is None:
+        return None, [], []
+    rows = views.documents(connection, certificate=key, limit=MOST_DOCUMENTS)
+    return row, rows, alerts.under(connection, [key]).get(key, [])

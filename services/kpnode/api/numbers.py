@@ -75,9 +75,7 @@ def mount(app: FastAPI, node: Node) -> None:
 
     @app.get("/v1/numbers/report", **operation(REPORT, needs(Scope.READ_DOCUMENTS)))
     async def report(query: Annotated[Which, Query()]) -> Response:
-        accounts, strange = await node.database.read(
-            lambda c: numbers.report(c, node.practice, query.series)
-        )
+        accounts, strange = await node.database.read(lambda c: numbers.report(c, node.practice, query.series))
         if query.series is not None and not accounts:
             detail = "Our published policy allots no numbers of this series (numbers, in [policy])."
             raise Refused("not-found", detail)
@@ -137,9 +135,7 @@ def _account(account: Account) -> dict[str, Any]:
             for tally in account.ranges
         ],
         "gaps": {
-            "ranges": [
-                {"first": first, "last": last, "count": count} for first, last, count in account.gaps
-            ],
+            "ranges": [{"first": first, "last": last, "count": count} for first, last, count in account.gaps],
             "more": account.more_gaps,
         },
         **{name: _listed(getattr(account, name)) for name in _LISTS},
@@ -243,7 +239,9 @@ schemas.FURTHER.update(
                 "day": {"type": "string", "format": "date"},
                 "series": {"type": "array", "items": ref("NumberAccount")},
                 "strange": ref("SomeNumbers")
-                | {"description": "Ours by their letters, notified or recorded, and of no series that we publish."},
+                | {
+                    "description": "Ours by their letters, notified or recorded, and of no series that we publish."
+                },
             }
         ),
     }

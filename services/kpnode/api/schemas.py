@@ -23,6 +23,9 @@ TAGS: Final = {
     "Drafts": "Documents that one person prepares and another one releases.",
     "Files": "Scans, photographs and lists that documents name by digest.",
     "Certificates": "Where each certificate stands between the two authorities.",
+    "Work": "What waits for whom, and since when.",
+    "Numbers": "This authority's own certificate numbers.",
+    "Alerts": "Numbers that their issuers warn of.",
     "Partners": "Partner authorities and the delivery queue to each.",
     "Incidents": "What people have to look at.",
     "Events": "What happened, to follow.",
@@ -128,6 +131,8 @@ _CERTIFICATE: Final[dict[str, Any]] = {
     "confirmations": _array(_ID),
     "rejected": _array(_ID),
     "differences": _array(_ref("Difference"), "What was found other than notified."),
+    "waiting_for": _one_of("us", "them", "both", "nobody"),
+    "matters": _array(_ref("Matter"), "What is open, the most urgent first."),
     "locked": _maybe(_text("Why software no longer touches it.")),
     "first_at": _TIME,
     "changed_at": _TIME,
@@ -230,6 +235,10 @@ _PROBLEM: Final = _object(
         ),
         "document": _ID | {"description": "With `already-said`: the document that says it."},
         "location": _text(),
+        "near": _array(
+            _object({"key": _text(), "number": _text(), "state": _one_of(*State), "partner": _ADDRESS}),
+            "With `not-found` for a certificate: numbers that are here and may have been meant. Compare with the paper.",
+        ),
         "problem": _text("With `file-unavailable`: why."),
     },
     "RFC 9457.",
@@ -275,7 +284,13 @@ def all_of_them() -> dict[str, Any]:
         ),
         "Certificate": _object(_CERTIFICATE),
         "CertificatePage": _object({"certificates": _array(_ref("Certificate")), "next": _NEXT}),
-        "CertificateWithDocuments": _object(_CERTIFICATE | {"documents": _array(_ref("Document"))}),
+        "CertificateWithDocuments": _object(
+            _CERTIFICATE
+            | {
+                "alerts": _array(_ref("Alerted"), "What its issuer warns of."),
+                "documents": _array(_ref("Document")),
+            }
+        ),
         "Partner": _PARTNER,
         "PartnerList": _object({"partners": _array(_ref("Partner"))}),
         "Queue": _QUEUE,

@@ -98,7 +98,9 @@ def matters(case: Mapping[str, Any], me: str, today: date) -> list[dict[str, Any
         for matter in case.get("matters", ())
         if awake(matter, today)
     ]
-    return sorted(found, key=lambda matter: matter["due"] or "9999")  # stable: the case has an order of its own
+    return sorted(
+        found, key=lambda matter: matter["due"] or "9999"
+    )  # stable: the case has an order of its own
 
 
 def days_overdue(due: str | None, today: date) -> int:

@@ -133,7 +133,12 @@ def _report(
     connection: Connection, item: Verified, alert: Alert, spans: Sequence[tuple[str, int, int]], at: str
 ) -> None:
     source, said = item.document.source, rules()[RULE].variants[alert.kind].texts["en"]
-    common: dict[str, str | None] = {"at": at, "partner": source, "document_id": item.id, "kind": f"rule-{RULE}"}
+    common: dict[str, str | None] = {
+        "at": at,
+        "partner": source,
+        "document_id": item.id,
+        "kind": f"rule-{RULE}",
+    }
     found: list[str] = []
     more = 0
     for series, first, last in spans:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +11,12 @@ from sqlalchemy import Connection, insert, select, update
 
 from kpmsg import documents, jws
 from kpmsg.case import Filed
-from kpmsg.documents import CertificateAnswer, Document, Rejection
+from kpmsg.documents import CertificateAnswer, Document, Rejection, Withdrawal
+from kpmsg.errors import Problem
 from kpmsg.objections import UNCERTAIN
 from kpmsg.policy import Practice
 from kpmsg.replies import answer_draft, rejection_draft
+from kpmsg.standing import Standing
 from kpnode.store import tables as t
 from kpnode.store.cases import filed, said_against
 
@@ -51,11 +54,37 @@ def owed(connection: Connection, practice: Practice, at: str) -> list[Owed]:
             found.append(Owed(row.id, item.source, draft, draft["data"]["finding"] != "unknown"))
             continue
         problems = said_against(connection, item, others, practice, at)
+        if "reread" in json.loads(row.answer):
+            found.append(Owed(row.id, item.source, _taken_back(item, others, problems, practice.me), certain=True))
+            continue
         refused = any(problem.severity == "reject" for problem in problems)
         certain = any(p.severity == "reject" and p.code != UNCERTAIN for p in problems)
         told = [problem for problem in problems if problem.severity != "warn"]
         found.append(Owed(row.id, item.source, rejection_draft(item, told) if refused else None, certain))
     return found
+
+
+def _taken_back(
+    item: Filed, others: Sequence[Filed], problems: Sequence[Problem], me: str
+) -> dict[str, Any] | None:
+    """The withdrawal of our rejection of a document that we did not understand then, if nothing else is wrong with it."""
+    if any(problem.severity == "reject" for problem in problems):
+        return None
+    standing = Standing(others)
+    ours = [
+        i.id
+        for i in standing.rejections
+        if i.source == me and isinstance(i.data, Rejection) and i.data.refers_to == item.id
+    ]
+    if not ours:
+        return None
+    reason = "We could not read this document when it came; we can now, and it stands."
+    draft: dict[str, Any] = {
+        "type": Withdrawal.type,
+        "recipient": item.source,
+        "data": {"withdraws": ours[0], "reason": reason},
+    }
+    return draft | ({"subject": item.document.subject} if item.document.subject else {})
 
 
 def said(connection: Connection, document_id: str, answer: Document, at: str) -> None:

@@ -29,6 +29,7 @@ class Scope(StrEnum):
     WRITE_DOCUMENTS = "documents:write"
     READ_DOCUMENTS = "documents:read"
     RELEASE_DOCUMENTS = "documents:release"
+    WRITE_NUMBERS = "numbers:write"
     READ_PARTNERS = "partners:read"
     OPERATE_PARTNERS = "partners:operate"
     CLOSE_INCIDENTS = "incidents:write"
@@ -44,6 +45,7 @@ _MEANING: Final = {
     Scope.WRITE_DOCUMENTS: "Submit documents, which the node signs and sends, and prepare drafts.",
     Scope.READ_DOCUMENTS: "Read documents, certificates, receipts, incidents and events.",
     Scope.RELEASE_DOCUMENTS: "Release drafts that somebody else has prepared.",
+    Scope.WRITE_NUMBERS: "Record which of our own certificate numbers are issued, void, lost or stolen.",
     Scope.READ_PARTNERS: "See the partners and what waits for them.",
     Scope.OPERATE_PARTNERS: "Retry, pause, resume or override the delivery to a partner.",
     Scope.CLOSE_INCIDENTS: "Close an incident, with a reason.",

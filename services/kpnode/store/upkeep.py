@@ -1,0 +1,71 @@
+"""After an upgrade: cases are folded anew, and documents that were once not understood are read again.
+
+A newer node may know more states and more document types than the one that wrote the rows. What was signed has not changed; what it
+means to us has. The work is done in small transactions beside the exchange, may be killed at any point, and starts again
+where it began, since folding twice gives the same.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from kpmsg import documents, jws
+from kpmsg.case import FOLD
+from kpmsg.documents import TYPES, Rejection
+from kpmsg.policy import Practice
+from kpnode.store import tables as t
+from kpnode.store.cases import refold
+
+BATCH: Final = 200
+_NAME: Final = "folded_by"
+READING: Final = f"{FOLD}:{','.join(sorted(TYPES))}"
+"""What this software makes of documents: when it differs from what a database says, its cases are folded anew."""
+
+
+def is_current(connection: Connection) -> bool:
+    """Whether the cases in this database were folded as we fold them; true for an empty one, which is marked."""
+    said = connection.execute(select(t.meta.c.value).where(t.meta.c.name == _NAME)).scalar()
+    return said == READING or connection.execute(select(t.certificate.c.key).limit(1)).first() is None
+
+
+def refold_some(connection: Connection, after: str, at: str, practice: Practice) -> str | None:
+    """Fold the next certificates behind key `after`; returns the last of them, None at the end."""
+    keys = list(
+        connection.execute(
+            select(t.certificate.c.key)
+            .where(t.certificate.c.key > after)
+            .order_by(t.certificate.c.key)
+            .limit(BATCH)
+        ).scalars()
+    )
+    refold(connection, keys, at, practice)
+    return keys[-1] if keys else None
+
+
+def read_again(connection: Connection) -> bool:
+    """Owe an answer once more to what we rejected because we did not understand it, and do now (race C16). True if any."""
+    rejections = connection.execute(
+        select(t.document.c.raw).where(t.document.c.direction == "out", t.document.c.type == Rejection.type)
+    ).scalars()
+    refused = set()
+    for raw in rejections:
+        data = documents.parse(jws.peek(raw).unverified_payload).data
+        if isinstance(data, Rejection) and any(reason.code == "S07" for reason in data.reasons):
+            refused.add(data.refers_to)
+    found = False
+    for document_id in sorted(refused):
+        row = t.document.c.id == document_id
+        kind = connection.execute(select(t.document.c.type).where(row, t.document.c.direction == "in")).scalar()
+        if kind in TYPES:
+            connection.execute(update(t.document).where(row).values(answer=json.dumps({"reread": True})))
+            found = True
+    return found
+
+
+def mark(connection: Connection) -> None:
+    """Everything has been folded as we fold it."""
+    connection.execute(delete(t.meta).where(t.meta.c.name == _NAME))
+    connection.execute(insert(t.meta), {"name": _NAME, "value": READING})
