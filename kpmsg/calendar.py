@@ -93,9 +93,10 @@ class Calendar(Part):
 
     def works(self, day: date) -> bool:
         """Whether `day` is a working day. Where no weekend is published for the day, every day but a holiday is one."""
+        if day in self._holidays:
+            return False
         weekend = in_force(self.weekends, day)
-        resting = weekend is not None and WEEKDAYS[day.weekday()] in weekend.days
-        return not resting and day not in self._holidays
+        return weekend is None or WEEKDAYS[day.weekday()] not in weekend.days
 
     def after(self, start: date, days: int) -> date:
         """The `days`-th working day after `start`, which itself is not counted."""

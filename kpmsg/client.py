@@ -40,22 +40,6 @@ from kpmsg.errors import ClientError, Problem, Severity
 
 Json = dict[str, Any]
 
-PAUSES: Final = (0.5, 1.0, 2.0, 4.0)
-"""Seconds between the attempts of one request; the node may ask for more."""
-
-LONGEST_PAUSE: Final = 60.0
-"""Who is asked to come again later than this is told at once instead."""
-
-LONGEST_WAIT: Final = 60
-"""Seconds that a node lets one request wait."""
-
-PATIENCE: Final = 20.0
-"""Seconds for an answer, on top of the seconds that the node was asked to wait."""
-
-_SEVERITIES: Final[Mapping[str, Severity]] = {"hold": "hold", "warn": "warn"}
-_LATER: Final = frozenset({429, 502, 503, 504})
-_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
-_API_KEY: Final = re.compile(r"\Akp_[0-9a-f]{16}_[0-9a-f]{64}\Z")
 _IDEMPOTENCY_KEY: Final = re.compile(r"\A[\x21-\x7e]([\x20-\x7e]{0,126}[\x21-\x7e])?\Z")
 
 
@@ -92,49 +76,6 @@ class NodeClient:
     Raises ValueError for arguments that can never work; no message repeats the key.
     """
 
-    def __init__(
-        self,
-        url: str,
-        api_key: str,
-        *,
-        sleep: Callable[[float], object],
-        tls: ssl.SSLContext | None = None,
-        insecure_plaintext: bool = False,
-        transport: httpx.BaseTransport | None = None,
-    ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query:
-            raise ValueError("the URL of a node is written like https://node.example:8443")
-        if parts.scheme == "http" and parts.hostname not in _LOOPBACK and not insecure_plaintext:
-            raise ValueError(
-                f"plain http to {parts.hostname} would show the API key to everybody in between; use https"
-            )
-        if not _API_KEY.match(api_key):
-            raise ValueError("this is not an API key: those begin with kp_ and have 84 characters")
-        self._url = url.rstrip("/")
-        self._sleep = sleep
-        self._http = httpx.Client(
-            headers={"authorization": f"Bearer {api_key}", "accept": "application/json"},
-            verify=tls if tls is not None else True,
-            trust_env=False,
-            transport=transport,
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Give back the connections."""
-        self._http.close()
-
-    def __repr__(self) -> str:
-        return f"NodeClient({self._url!r})"
-
     # -- documents -------------------------------------------------------------------------------------------------------
 
     def submit(
@@ -158,15 +99,15 @@ class NodeClient:
         if wait > 0:
             headers["prefer"] = f"wait={wait}"
         response = self._ask("POST", "/v1/documents", content=body, headers=headers, wait=wait)
-        answer = _object(response)
-        shown = _list(response, answer, "documents") if "documents" in answer else [answer]
+        answer = object_in(response)
+        shown = list_in(response, answer, "documents") if "documents" in answer else [answer]
         if not all(isinstance(one.get("id"), str) and "state" in one.get("delivery", ()) for one in shown):
-            raise _unreadable(response)
+            raise unreadable(response)
         return Submitted(tuple(shown), response.headers.get("idempotency-replayed") == "true")
 
     def document(self, document_id: str) -> Json:
         """One document, with where it is."""
-        return _object(self._ask("GET", f"/v1/documents/{quote(document_id, safe='')}"))
+        return object_in(self._ask("GET", f"/v1/documents/{quote(document_id, safe='')}"))
 
     def signed(self, document_id: str) -> bytes:
         """The document exactly as it was signed: what `kpmsg verify` and any auditor can check."""
@@ -201,13 +142,13 @@ class NodeClient:
         while True:
             params = fixed | {"limit": "200"} | ({} if cursor is None else {"cursor": cursor})
             response = self._ask("GET", "/v1/documents", params=params)
-            page = _object(response)
-            yield from _list(response, page, "documents")
+            page = object_in(response)
+            yield from list_in(response, page, "documents")
             following = page.get("next")
             if following is None:
                 return
             if not isinstance(following, str) or following == cursor:
-                raise _unreadable(response)
+                raise unreadable(response)
             cursor = following
 
     # -- files -----------------------------------------------------------------------------------------------------------
@@ -220,15 +161,15 @@ class NodeClient:
         """
         headers = {"content-type": media_type}
         response = self._ask("POST", "/v1/files", content=content, headers=headers)
-        answer = _object(response)
+        answer = object_in(response)
         if answer.get("digest") != sha256(content).hexdigest():
-            raise _differs(response)
+            raise differs(response)
         return answer
 
     def files(self, document_id: str) -> list[Json]:
         """The files that a document names, each with its ``state`` at the node."""
         response = self._ask("GET", f"/v1/documents/{quote(document_id, safe='')}/files")
-        return _list(response, _object(response), "files")
+        return list_in(response, object_in(response), "files")
 
     def file(self, document_id: str, digest: str, *, wait: int = 0) -> bytes:
         """A file that a document names, compared with its digest. The node fetches it from the partner if it has to.
@@ -245,27 +186,27 @@ class NodeClient:
                 break
             wait -= LONGEST_WAIT
             if wait <= 0:
-                state = _object(response)
+                state = object_in(response)
                 text = f"{state.get('held')} of {state.get('size')} bytes have come from the partner"
                 raise ClientError("file-fetching", text, status=response.status_code)
         if sha256(response.content).hexdigest() != digest.lower():
-            raise _differs(response)
+            raise differs(response)
         return response.content
 
     # -- everything else -------------------------------------------------------------------------------------------------
 
     def certificate(self, number: str) -> Json:
         """Where a certificate stands between the two authorities, with its documents. Any spelling of its number will do."""
-        return _object(self._ask("GET", f"/v1/certificates/{quote(certificate_key(number), safe='')}"))
+        return object_in(self._ask("GET", f"/v1/certificates/{quote(certificate_key(number), safe='')}"))
 
     def queue(self, partner: str) -> Json:
         """What waits for a partner (``AE``, ``EU/antwerp``), why, when it is tried again and who must act."""
-        return _object(self._ask("GET", f"/v1/partners/{quote(partner, safe='/')}/queue"))
+        return object_in(self._ask("GET", f"/v1/partners/{quote(partner, safe='/')}/queue"))
 
     def queues(self) -> list[Json]:
         """The same for every partner."""
         response = self._ask("GET", "/v1/queues")
-        return _list(response, _object(response), "queues")
+        return list_in(response, object_in(response), "queues")
 
     def events(self, after: int = 0) -> Iterator[Json]:
         """Everything that happened after event number `after`, oldest first, up to now.
@@ -274,57 +215,15 @@ class NodeClient:
         """
         while True:
             response = self._ask("GET", "/v1/events", params={"after": str(after), "limit": "200"})
-            page = _object(response)
-            found = _list(response, page, "events")
+            page = object_in(response)
+            found = list_in(response, page, "events")
             if not found:
                 return
             yield from found
             following = page.get("next")
             if not isinstance(following, int) or following <= after:
-                raise _unreadable(response)
+                raise unreadable(response)
             after = following
-
-    # -- one request, with all its attempts ----------------------------------------------------------------------------------
-
-    def _ask(
-        self,
-        method: str,
-        path: str,
-        *,
-        params: Mapping[str, str] | None = None,
-        content: bytes | None = None,
-        headers: Mapping[str, str] | None = None,
-        accept: str | None = None,
-        wait: int = 0,
-    ) -> httpx.Response:
-        """The answer, if it is a success. Safe to repeat: it only reads, or has an idempotency key."""
-        request = self._http.build_request(
-            method,
-            self._url + path,
-            params=params,
-            content=content,
-            headers={**(headers or {}), **({"accept": accept} if accept else {})},
-            timeout=httpx.Timeout(PATIENCE, read=PATIENCE + wait),
-        )
-        pauses = iter(PAUSES)
-        while True:
-            asked = 0.0
-            try:
-                response = self._http.send(request)
-            except httpx.TransportError as error:
-                reason = str(error) or type(error).__name__
-                failure = ClientError("node-unreachable", f"no answer from {self._url}: {reason}")
-            else:
-                if response.is_success:
-                    return response
-                failure = _failure(response)
-                if response.status_code not in _LATER:
-                    raise failure
-                asked = _retry_after(response)
-            pause = next(pauses, None)
-            if pause is None or asked > LONGEST_PAUSE:
-                raise failure
-            self._sleep(max(pause, asked))
 
 
 def idempotency_key_of(body: bytes) -> str:
@@ -332,61 +231,3 @@ def idempotency_key_of(body: bytes) -> str:
     return f"sha256-{sha256(body).hexdigest()}"
 
 
-def _retry_after(response: httpx.Response) -> float:
-    """Seconds (RFC 9110, 10.2.3). A date there would need a clock; no node sends one, and our own pauses do."""
-    value = response.headers.get("retry-after", "")
-    return float(value) if re.fullmatch(r"[0-9]{1,9}", value) else 0.0
-
-
-def _failure(response: httpx.Response) -> ClientError:
-    """What the node (or something in front of it) says has gone wrong."""
-    status = response.status_code
-    try:
-        problem = _object(response)
-    except ClientError:
-        problem = {}
-    code, detail = problem.get("code"), problem.get("detail")
-    if not isinstance(code, str) or not isinstance(detail, str):
-        if status in _LATER:
-            return ClientError("node-unavailable", f"status {status}: try again later", status=status)
-        return _unreadable(response)
-    listed = problem.get("errors")
-    problems = tuple(
-        Problem(
-            str(one.get("code", code)),
-            str(one.get("detail", detail)),
-            None if one.get("pointer") is None else str(one["pointer"]),
-            _SEVERITIES.get(str(one.get("severity")), "reject"),
-        )
-        for one in (listed if isinstance(listed, list) else ())
-        if isinstance(one, dict)
-    )
-    pointer = problems[0].pointer if problems else None
-    return ClientError(code, detail, pointer, status=status, problems=problems)
-
-
-def _differs(response: httpx.Response) -> ClientError:
-    text = "the file has another digest at the node than here; something in between has changed it"
-    return ClientError("file-differs", text, status=response.status_code)
-
-
-def _unreadable(response: httpx.Response) -> ClientError:
-    text = f"status {response.status_code} with an answer that no node gives; is the URL right?"
-    return ClientError("answer-unreadable", text, status=response.status_code)
-
-
-def _object(response: httpx.Response) -> Json:
-    try:
-        value = json.loads(response.content)
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        raise _unreadable(response)
-    return value
-
-
-def _list(response: httpx.Response, members: Json, name: str) -> list[Json]:
-    value = members.get(name)
-    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
-        raise _unreadable(response)
-    return value

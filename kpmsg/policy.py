@@ -54,6 +54,9 @@ Percent = Annotated[
         Decimal,
     ),
 ]
+_REMEMBERED: Final = (
+    10_000  # cases of one day ask for the same deadlines again and again; counting days is slow
+)
 _Days = Annotated[StrictInt, Field(ge=1, le=3660)]
 _Origins = Annotated[tuple[OriginCode, ...], Field(min_length=1, max_length=60)]
 
@@ -237,6 +240,7 @@ class Practice:
         self._published: dict[str, Policy] = {}
         self._whole: dict[str, Policy] = {}
         self._series: dict[str, tuple[Series, ...]] = {}
+        self._due: dict[tuple[str, What, date], date] = {}
 
     def publish(self, address: str, policy: Policy | None) -> None:
         """Take what the newest key record of `address` says; None if it says nothing."""
@@ -246,6 +250,7 @@ class Practice:
         else:
             self._published[address] = policy
             self._whole[address] = _completed(policy)
+        self._due = {}
         series: dict[str, tuple[Series, ...]] = {}
         for publisher, published in sorted(self._published.items()):
             ours = participant_of(publisher).prefixes  # nobody says how another's numbers are read
@@ -268,10 +273,15 @@ class Practice:
 
         `start` itself is not counted; a start before every published rule is judged by the defaults.
         """
-        policy = self.of(authority)
-        rule = in_force((each for each in policy.deadlines if each.what == what), start)
-        rule = rule or next(each for each in DEFAULT.deadlines if each.what == what)
-        return rule.due(start, policy.calendar)
+        found = self._due.get((authority, what, start))
+        if found is None:
+            policy = self.of(authority)
+            rule = in_force((each for each in policy.deadlines if each.what == what), start)
+            rule = rule or next(each for each in DEFAULT.deadlines if each.what == what)
+            if len(self._due) >= _REMEMBERED:
+                self._due = {}
+            found = self._due[authority, what, start] = rule.due(start, policy.calendar)
+        return found
 
     def key(self, number: str) -> str:
         """A printed number, or the subject of a document, as the key that its issuer's published series make of it."""

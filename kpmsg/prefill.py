@@ -22,6 +22,7 @@ from kpmsg.documents import (
     DiscrepancyQuery,
     ImportConfirmation,
     Message,
+    certificate_key,
 )
 from kpmsg.policy import Practice
 from kpmsg.standing import Confirmed, Filed, Standing, content_of
@@ -114,8 +115,10 @@ def prefill(
     write = _WRITERS[name]
     desk = _Desk(Standing(filed), me, officer, today, practice)
     data = write(desk)
-    recipient = desk.partner()
-    return {"type": name, "recipient": recipient, "data": data}
+    draft: Draft = {"type": name, "recipient": desk.partner(), "data": data}
+    if "certificate" not in data:  # what names no certificate itself says in its envelope which it is about
+        draft["subject"] = certificate_key(desk.certificate()["number_raw"])
+    return draft
 
 
 def changed(draft: Draft, changes: Mapping[str, Any]) -> Draft:

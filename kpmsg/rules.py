@@ -70,10 +70,21 @@ class Rule:
 
 
 @cache
+def _data() -> dict[str, Any]:
+    data: dict[str, Any] = json.loads(files("kpmsg").joinpath("rules.json").read_text("utf-8"))
+    return data
+
+
+@cache
 def rules() -> Mapping[str, Rule]:
     """Every rule by its code, in the order of the file."""
-    data: dict[str, Any] = json.loads(files("kpmsg").joinpath("rules.json").read_text("utf-8"))
-    return MappingProxyType({code: _rule(code, rule) for code, rule in data["rules"].items()})
+    return MappingProxyType({code: _rule(code, rule) for code, rule in _data()["rules"].items()})
+
+
+@cache
+def forms() -> Mapping[str, Mapping[Language, str]]:
+    """What is said of documents that are not in the agreed form, which is no rule: texts by name."""
+    return MappingProxyType(_data()["forms"])
 
 
 def _rule(code: str, rule: dict[str, Any]) -> Rule:
@@ -115,14 +126,23 @@ def breach(
     )
 
 
+def malformed(code: str, form: str, pointer: str | None, /, **facts: str) -> Problem:
+    """The problem of a document that has not the agreed form; `form` names what is said of it.
+
+    `facts` are repeated as they are: whoever calls this has made them harmless (`shown`). KeyError as for `breach`.
+    """
+    return Problem(code, forms()[form]["en"].format_map(facts), pointer, "reject", form, tuple(facts.items()))
+
+
 def said(problem: Problem, language: Language) -> str:
-    """The problem's text in `language`; its own text if it is not one of our rules."""
+    """The problem's text in `language`; its own text if neither `breach` nor `malformed` has made it."""
     rule = rules().get(problem.code)
-    if rule is None or problem.variant not in rule.variants:
+    ways = forms() if rule is None else {name: way.texts for name, way in rule.variants.items()}
+    if problem.variant not in ways:
         return problem.text
     try:
-        return rule.variants[problem.variant].texts[language].format_map(dict(problem.facts))
-    except KeyError:  # not made by `breach`, or by that of another version
+        return ways[problem.variant][language].format_map(dict(problem.facts))
+    except KeyError:  # made by another version
         return problem.text
 
 

@@ -79,13 +79,10 @@ def expired(date_of_expiry: date, at: datetime) -> bool:
 
 def _delay_problems(document: Document, practice: Practice, received: datetime) -> Iterator[Problem]:
     ahead = document.time - received
-    written, came = (f"{each.astimezone(UTC):%Y-%m-%d %H:%M}" for each in (document.time, received))
-    if ahead > FAR_AHEAD:
-        yield breach("S06", "future", "/time", written=written, received=came)
-    elif ahead > AHEAD:
-        yield breach("S06", "ahead", "/time", written=written, received=came)
-    elif -ahead > OLD:
-        yield breach("S06", "old", "/time", written=written, received=came)
+    how = "future" if ahead > FAR_AHEAD else "ahead" if ahead > AHEAD else "old" if -ahead > OLD else None
+    if how is not None:
+        written, came = (f"{each.astimezone(UTC):%Y-%m-%d %H:%M}" for each in (document.time, received))
+        yield breach("S06", how, "/time", written=written, received=came)
     day = received.astimezone(UTC).date()
     delay = (
         (in_force(practice.local.delays, day) if practice.me == document.recipient else None)
@@ -122,7 +119,10 @@ def _shipment_problems(
         if each.holds(content.date_of_issue)
         for code in each.origins
     }
+    priced = [law for law in laws if law.price_bands]
     single = _single_origin_from(document, content.date_of_issue, practice)
+    if not (embargoes or regimes or priced or single is not None):
+        return
     for n, line in enumerate(content.lines):
         place = f"{at}/lines/{n}"
         yield from _embargo_problems(line, embargoes, f"{place}/origin")
@@ -138,7 +138,7 @@ def _shipment_problems(
                 least=single,
                 importer=document.recipient,
             )
-        yield from _price_problems(line, content.date_of_issue, laws, f"{place}/value_usd")
+        yield from _price_problems(line, content.date_of_issue, priced, f"{place}/value_usd")
 
 
 def _standing_problems(document: Document, day: date, practice: Practice) -> Iterator[Problem]:

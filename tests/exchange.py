@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -40,6 +40,7 @@ class Keys:
     document: SoftwareSigner = field(default_factory=SoftwareSigner.generate)
     node: SoftwareSigner = field(default_factory=SoftwareSigner.generate)
     identity: SoftwareSigner = field(default_factory=SoftwareSigner.generate)
+    policy: dict[str, Any] | None = None
 
     def record(self) -> VerifiedRecord:
         entries = [
@@ -53,6 +54,8 @@ class Keys:
             "authority": {"name": f"Authority of {self.address}", "roles": ["export", "import"]},
             "keys": entries,
         }
+        if self.policy is not None:
+            fields["policy"] = self.policy
         return open_record(issue(fields, [self.identity], [self.document, self.node]))
 
 
@@ -153,11 +156,13 @@ def path_of(site: Site) -> str:
 
 
 @asynccontextmanager
-async def stage(*addresses_and_urls: tuple[str, str]) -> AsyncIterator[Stage]:
-    """Sites with prepared databases, all started."""
+async def stage(
+    *addresses_and_urls: tuple[str, str], policies: Mapping[str, dict[str, Any]] | None = None
+) -> AsyncIterator[Stage]:
+    """Sites with prepared databases, all started; `policies` are what they publish, by address."""
     sites = []
     for address, url in addresses_and_urls:
-        keys = Keys(address)
+        keys = Keys(address, policy=(policies or {}).get(address))
         sites.append(Site(keys, keys.record(), url))
     play = Stage(sites)
     for site in sites:

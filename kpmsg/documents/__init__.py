@@ -41,6 +41,7 @@ from kpmsg.documents.transit_notice import TransitNotice
 from kpmsg.documents.vocabulary import certificate_key
 from kpmsg.documents.withdrawal import Withdrawal
 from kpmsg.errors import DraftError, MalformedError, Problem
+from kpmsg.rules import malformed
 
 __all__ = [
     "TYPES",
@@ -153,14 +154,14 @@ def compose(
     again to know how any reader will parse them.
     """
     if not isinstance(draft, dict):
-        raise DraftError([Problem("document-type", "A draft must be an object in curly brackets.", "")])
+        raise DraftError([malformed("document-type", "draft-object", "")])
     if time.tzinfo is None:
         raise ValueError("time must be aware")
     envelope = _envelope(draft, source, str(id), time)
     try:
         payload = (strictjson.dumps if strictly_parsed else strictjson.dumps_foreign)(envelope)
     except (TypeError, ValueError, RecursionError):
-        raise DraftError([Problem("document-type", "A draft may contain JSON values only.", "")]) from None
+        raise DraftError([malformed("document-type", "draft-values", "")]) from None
     written: Any = envelope
     if not strictly_parsed or len(payload) > strictjson.MAX_BYTES:
         try:
@@ -199,12 +200,12 @@ def form_of(kind: str) -> type[Document]:
 def _read(written: Any, *, strict: bool) -> tuple[Document | None, list[Problem]]:
     """Check one parsed JSON value: a document, or at least one problem. `strict` forbids unknown members and types."""
     if not isinstance(written, dict):
-        return None, [Problem("document-type", "A document must be an object in curly brackets.", "")]
+        return None, [malformed("document-type", "whole-object", "")]
     kind = written.get("type")
     form = _FORMS.get(kind) if isinstance(kind, str) else None
     if form is None and strict:
         known = ", ".join(_BY_SHORT_NAME)
-        return None, [Problem("document-unsupported", f"The type must be one of: {known}.", "/type")]
+        return None, [malformed("document-unsupported", "unsupported", "/type", known=known)]
     try:
         document = (form or _Unsupported).model_validate(written, extra="forbid" if strict else None)
     except ValidationError as error:
@@ -212,22 +213,18 @@ def _read(written: Any, *, strict: bool) -> tuple[Document | None, list[Problem]
     if document.data is not None:
         due = document.data.subject
         if due is not None and document.subject != due:
-            text = f'The subject must be the certificate number without separators, "{due}".'
-            return None, [Problem("document-subject", text, "/subject")]
+            return None, [malformed("document-subject", "subject-due", "/subject", due=due)]
     return document, []
 
 
 def _envelope(draft: dict[Any, Any], source: str, message_id: str, time: datetime) -> dict[Any, Any]:
     ours = [member for member in _WRITTEN_BY_US if member in draft]
     if {"specversion", "id", "source"} <= draft.keys():
-        text = "This is a whole document; a draft has only type, recipient and data."
-        raise DraftError([Problem("document-unknown-member", text, "")])
+        raise DraftError([malformed("document-unknown-member", "draft-whole", "")])
     if ours:
         raise DraftError(
             [
-                Problem(
-                    "document-unknown-member", f'"{member}" is written for you; leave it out.', f"/{member}"
-                )
+                malformed("document-unknown-member", "draft-ours", f"/{member}", member=member)
                 for member in ours
             ]
         )

@@ -17,12 +17,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import cache
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from kpmsg.errors import Problem, shown
+from kpmsg.rules import forms, malformed
 
 _AT_MOST = 50
 _CODES = {
@@ -39,10 +40,12 @@ _CODES = {
     "int_parsing_size": "document-range",
 }
 _TEXTUAL = frozenset({"document-format", "literal_error", "union_tag_invalid"})
-_WANTED = {
-    "int_type": "a whole number without quotation marks",
-    "bool_type": "true or false, without quotation marks",
-    "tuple_type": "a list in square brackets",
+_WANTED = {"int_type": "whole-number", "bool_type": "yes-or-no", "tuple_type": "list"}
+_BOUNDS = {
+    "too_short": ("too-few", "min_length"),
+    "too_long": ("too-many", "max_length"),
+    "greater_than_equal": ("too-small", "ge"),
+    "less_than_equal": ("too-large", "le"),
 }
 
 
@@ -70,40 +73,35 @@ def _problem(detail: ErrorDetails, document: object) -> Problem:
         code = "document-type"
     if kind == "union_tag_invalid" and value is None:
         code = "document-type"
-    return Problem(code, _sentence(code, detail, value, _label(path)), _pointer(path))
+    return _told(code, detail, value, _label(path), _pointer(path))
 
 
-def _sentence(code: str, detail: ErrorDetails, value: object, label: str) -> str:
-    context = detail.get("ctx", {})
+def _told(code: str, detail: ErrorDetails, value: object, label: str, at: str) -> Problem:
+    kind, context = detail["type"], detail.get("ctx", {})
     if code == "document-missing":
-        return f"The {label} is missing."
+        return malformed(code, "missing", at, label=label)
     if code == "document-unknown-member":
-        return f"No field of this name belongs here: {_shown(label)}."
+        return malformed(code, "unknown-member", at, label=_shown(label))
     if code == "document-range":
-        return f"The {label} {_bounds(detail['type'], context)}."
-    if detail["type"] in _TEXTUAL:
-        return f"{_demand(detail, context, label)} Found {_shown(value)}."
-    return f"The {label} must be {_WANTED.get(detail['type'], 'an object in curly brackets')}. Found {_shown(value)}."
+        form, bound = _BOUNDS.get(kind, ("beyond-bounds", ""))
+        facts = {"bound": str(context[bound])} if bound else {}
+        return malformed(code, form, at, label=label, **facts)
+    found = _shown(value)
+    if kind not in _TEXTUAL:
+        return malformed(code, _WANTED.get(kind, "object"), at, label=label, value=found)
+    if kind != "document-format":
+        choices = context["expected" if kind == "literal_error" else "expected_tags"].replace(" or ", ", ")
+        return malformed(code, "choice", at, label=label, choices=choices, value=found)
+    form = _demands().get(detail["msg"], "")
+    if form:
+        return malformed(code, form, at, value=found)
+    return Problem(code, f"{detail['msg']} Found {found}.", at)
 
 
-def _demand(detail: ErrorDetails, context: Mapping[str, Any], label: str) -> str:
-    if detail["type"] == "literal_error":
-        return f"The {label} must be {context['expected']}."
-    if detail["type"] == "union_tag_invalid":
-        return f"The {label} must be one of {context['expected_tags']}."
-    return detail["msg"]
-
-
-def _bounds(kind: str, context: Mapping[str, Any]) -> str:
-    if kind == "too_short":
-        return f"must have at least {context['min_length']} entry"
-    if kind == "too_long":
-        return f"may have at most {context['max_length']} entries"
-    if kind == "greater_than_equal":
-        return f"must not be less than {context['ge']}"
-    if kind == "less_than_equal":
-        return f"must not be more than {context['le']}"
-    return "is out of all bounds"
+@cache
+def _demands() -> dict[str, str]:
+    """Which form says a sentence of the vocabulary."""
+    return {texts["en"].removesuffix(" Found {value}."): form for form, texts in forms().items()}
 
 
 def _shown(value: object) -> str:
@@ -115,7 +113,7 @@ def _shown(value: object) -> str:
     if isinstance(value, int | float):
         return shown(value)
     if not isinstance(value, str):
-        return "a list" if isinstance(value, list) else "an object"
+        return "[...]" if isinstance(value, list) else "{...}"
     return json.dumps(shown(value), ensure_ascii=False)
 
 

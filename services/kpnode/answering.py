@@ -43,7 +43,7 @@ async def answer(
         items = compose([owed.draft], identity, now, practice)
         try:
             await commit(
-                Submission("node", f"answer:{owed.id}", owed.id, tuple(items), rfc3339(now), owed.id)
+                Submission("node", f"{owed.occasion}:{owed.id}", owed.id, tuple(items), rfc3339(now), owed.id)
             )
         except (ClaimedError, DraftError):  # it has come back from the partner meanwhile
             await database.write(settle)

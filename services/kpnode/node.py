@@ -79,7 +79,14 @@ class Node:
         self.files = Files(
             self.address, database, self.peers, stamp=self.stamp, count=self._count, announce=self._announce
         )
-        self.rounds = Rounds(identity, database, clock, self.submit, reminders or Reminders(), self.practice)
+        self.rounds = Rounds(
+            identity,
+            database,
+            lambda: self.clock(),  # noqa: PLW0108 - whoever turns this node's clock turns it for all of it
+            self.submit,
+            reminders or Reminders(),
+            self.practice,
+        )
         self._awaited = Awaited()
         self._owed = asyncio.Event()
         self._changed = asyncio.Event()

@@ -305,6 +305,7 @@ class Operator:
         if self._node is not None:
             identity = self._node.identity
             self._node.identity = replace(identity, records=[*identity.records, following.record])
+            self._node.practice.publish(following.record.address, following.record.policy)
             in_use = {identity.node_signer.public.kid, *(s.public.kid for s in identity.document_signers)}
             active = {entry.key.kid for entry in following.record.keys if entry.status == "active"}
             restart = not in_use <= active

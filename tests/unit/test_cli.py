@@ -439,6 +439,14 @@ def test_broken_rules_are_told_in_five_languages(desk: Path, language: str) -> N
     }  # fmt: skip
 
 
+def test_faults_of_form_are_told_in_that_language_too(desk: Path) -> None:
+    (desk / "draft").write_bytes(spoilt(carats=1200.5, surprise=1))
+    result = run("check", "draft", "--from", "BW", "--language", "fr")
+    text = " ".join(result.stdout.split())
+    assert "Le poids en carats s'écrit entre guillemets" in text
+    assert 'Aucun champ de ce nom n\'a sa place ici : "surprise".' in text
+
+
 def test_facts_are_told_to_programs_apart(desk: Path) -> None:
     (desk / "draft").write_bytes(spoilt(value_usd="1.00"))
     shown = json.loads(run("check", "draft", "--from", "BW", "--json").stdout)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +208,46 @@ def test_where_it_asks(call: Callable[[NodeClient], object], path: str) -> None:
     node = Node(httpx.Response(200, json={}))
     call(node.client())
     assert node.asked[0].url.raw_path.decode() == path
+
+
+# -- files -----------------------------------------------------------------------------------------------------------
+
+SCAN = b"%PDF-1.7 a scan"
+SCANNED = sha256(SCAN).hexdigest()
+
+
+def test_a_file_is_uploaded_as_it_is() -> None:
+    node = Node(httpx.Response(201, json={"digest": SCANNED, "size": len(SCAN)}))
+    assert node.client().upload(SCAN, "application/pdf") == {"digest": SCANNED, "size": len(SCAN)}
+    (request,) = node.asked
+    assert (request.method, request.url.path, request.content) == ("POST", "/v1/files", SCAN)
+    assert request.headers["content-type"] == "application/pdf"
+
+
+def test_an_upload_that_arrived_as_something_else_is_told() -> None:
+    node = Node(httpx.Response(201, json={"digest": "0" * 64, "size": len(SCAN)}))
+    with pytest.raises(ClientError, match="file-differs"):
+        node.client().upload(SCAN, "application/pdf")
+
+
+def test_a_file_is_compared_with_its_digest() -> None:
+    node = Node(httpx.Response(200, content=SCAN), httpx.Response(200, content=SCAN[:-1]))
+    client = node.client()
+    assert client.file("5f" * 32, SCANNED) == SCAN
+    assert "prefer" not in node.asked[0].headers
+    with pytest.raises(ClientError, match="file-differs"):
+        client.file("5f" * 32, SCANNED)
+
+
+def test_a_file_that_is_on_its_way_is_waited_for_as_long_as_was_said() -> None:
+    coming = [httpx.Response(202, json={"state": "fetching", "held": n, "size": 9}) for n in range(3)]
+    node = Node(*coming)
+    with pytest.raises(ClientError, match="2 of 9 bytes") as caught:
+        node.client().file("5f" * 32, SCANNED, wait=150)
+    assert (caught.value.code, caught.value.status) == ("file-fetching", 202)
+    assert [request.headers["prefer"] for request in node.asked] == ["wait=60", "wait=60", "wait=30"]
+    node = Node(coming[0], httpx.Response(200, content=SCAN))
+    assert node.client().file("5f" * 32, SCANNED, wait=61) == SCAN
 
 
 def pages(name: str, *contents: dict[str, Any]) -> Iterator[httpx.Response]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -187,6 +188,23 @@ def test_policies_that_cannot_be(nonsense: dict[str, Any]) -> None:
 def test_unknown_members_are_ignored_at_every_depth() -> None:
     said = {"x": 1, "calendar": {"x": 1, "weekends": [{"days": ["friday"], "x": 1} | SINCE]}}
     assert policy(said).calendar.weekends[0].days == ("friday",)
+
+
+# --- the page -----------------------------------------------------------------------------------------------------------------
+
+PAGE = (Path(__file__).parents[2] / "protocol" / "policy.md").read_text("utf-8")
+
+
+def test_the_pages_example_is_a_policy_and_has_no_member_that_there_is_not() -> None:
+    (example,) = re.findall(r"^```json\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    read = Policy.model_validate(strictjson.loads(example.encode()), extra="forbid")
+    assert published(read) == strictjson.loads(example.encode())
+
+
+def test_the_page_has_every_member_and_every_deadline() -> None:
+    members = re.findall(r"^\| `([a-z_]+)` \| O, (?:up to|object)", PAGE, re.MULTILINE)
+    assert members == list(Policy.model_fields)
+    assert re.findall(r"^\| `([a-z]+)` \| .* \| .* \| .* \|$", PAGE, re.MULTILINE)[-len(WHAT) :] == list(WHAT)
 
 
 # --- in the key record ------------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
     door        who may call what                     answers     bytes, headers, RFC 9457 problems
     requests    bodies, preferences, cursors          resources   what is shown, in JSON and in plain words
-    documents   drafts   files   certificates   worklists   numbers   alerts   partners   incidents   health   exchange
+    documents   drafts   desk   files   certificates   worklists   numbers   alerts   partners   incidents   health   exchange
                                                   the routes, by what they are about
     openapi     schemas   pages                       what is said about all of it
 
@@ -22,6 +22,7 @@ from starlette.responses import Response
 from kpnode.api import (
     alerts,
     certificates,
+    desk,
     documents,
     drafts,
     files,
@@ -76,6 +77,7 @@ def build_app(
     documents.mount(app, node)
     drafts.mount(app, node)
     files.mount(app, node)
+    desk.mount(app, node)  # before certificates, whose last route takes whatever follows /v1/certificates/
     certificates.mount(app, node)
     worklists.mount(app, node)
     numbers.mount(app, node)

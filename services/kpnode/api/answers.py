@@ -47,6 +47,7 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
     "method-not-allowed": (405, "This is not possible here"),
     "not-acceptable": (406, "There is no such form of it"),
     "not-found": (404, "There is nothing here"),
+    "nothing-to-say": (409, "The case holds nothing to speak of"),
     "partner-unknown": (422, "The recipient is not a partner"),
     "precondition-failed": (412, "It has changed meanwhile"),
     "rate-limited": (429, "Too many requests"),

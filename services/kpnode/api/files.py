@@ -293,7 +293,7 @@ UPLOAD: Final = Said(
     {201: ("It is here.", JSON, ref("Uploaded")), 200: ("It was here already.", JSON, ref("Uploaded"))},
     text=f"The bytes as they are, at most {MAX_FILE}. The same file again is the same file: no key is needed to repeat this.",
     problems=("uploads-busy", "store-full"),
-    body={"required": True, "content": {kind: {"schema": _BYTES} for kind in MEDIA_TYPES}},
+    body={"required": True, "content": {kind: {} for kind in MEDIA_TYPES}},
 )  # fmt: skip
 LIST: Final = Said(
     "listFiles", "Files", "List the files that a document names, and whether they are here",

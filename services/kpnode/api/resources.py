@@ -231,7 +231,10 @@ def _state(peer: Peer) -> str:
 
 
 def certificate(row: CertificateRow) -> dict[str, Any]:
-    """One certificate: the business axis. What was delivered of it is shown with each of its documents."""
+    """One certificate: the business axis. What was delivered of it is shown with each of its documents.
+
+    A case that was folded by an earlier version lacks members, until it is folded anew.
+    """
     case = row.case
     turn: Turn = case.get("turn", "both")
     return {
@@ -244,6 +247,12 @@ def certificate(row: CertificateRow) -> dict[str, Any]:
         "state": row.state,
         "turn": turn,
         "meaning": case.get("meaning", "Software could not compute where this certificate stands."),
+        "revision": case.get("revision", 0),
+        "current": case.get("current"),
+        "cancellation": case.get("cancellation"),
+        "expires": case.get("expires"),
+        "flags": list(case.get("flags", ())),
+        "due": row.due,
         "notifications": list(case.get("notifications", ())),
         "confirmations": list(case.get("confirmations", ())),
         "rejected": list(case.get("rejected", ())),

@@ -67,6 +67,7 @@ def _one_of(*values: str, text: str = "") -> dict[str, Any]:
 
 _COUNT: Final[dict[str, Any]] = {"type": "integer", "minimum": 0}
 _TIME: Final[dict[str, Any]] = {"type": "string", "format": "date-time"}
+_DAY: Final[dict[str, Any]] = {"type": "string", "format": "date"}
 _ADDRESS: Final[dict[str, Any]] = {"type": "string", "pattern": ADDRESS}
 _ID: Final[dict[str, Any]] = {"type": "string", "pattern": ID}
 _WHO: Final = _one_of("nobody", "us", "partner", text="Who must act.")
@@ -81,6 +82,18 @@ BROKEN: Final = _object(
     },
     {"rule_version": {"type": "integer"}},
 )
+
+TRIED: Final = _object(
+    {
+        "type": _maybe(_text()),
+        "recipient": _maybe(_text()),
+        "certificate": _maybe(_text("Canonical certificate number.")),
+        "verdict": _one_of("accepted", "held", "refused", text="What its recipient would make of it."),
+        "release_needed": {"type": "boolean", "description": "A second person must release it."},
+        "problems": _array(BROKEN),
+    }
+)
+"""What would come of a draft that was submitted as it stands."""
 
 _DELIVERY: Final = _object(
     {
@@ -127,6 +140,12 @@ _CERTIFICATE: Final[dict[str, Any]] = {
     "state": _one_of(*State),
     "turn": _one_of("exporter", "importer", "both", "nobody"),
     "meaning": _text("The state in a sentence."),
+    "revision": _COUNT | {"description": "How often the notification has been amended."},
+    "current": _maybe(_ID | {"description": "The version of the notification that holds."}),
+    "cancellation": _maybe(_ID),
+    "expires": _maybe(_DAY | {"description": "The last day on which the certificate is valid."}),
+    "flags": _array(_text(), "What else is so: amended, corrected, late, technical, unannounced."),
+    "due": _maybe(_DAY | {"description": "The first day by which somebody has to move."}),
     "notifications": _array(_ID),
     "confirmations": _array(_ID),
     "rejected": _array(_ID),
@@ -258,24 +277,7 @@ def all_of_them() -> dict[str, Any]:
         "DocumentPage": _object({"documents": _array(_ref("Document")), "next": _NEXT}),
         "DryRun": _object(
             {
-                "documents": _array(
-                    _object(
-                        {
-                            "type": _maybe(_text()),
-                            "recipient": _maybe(_text()),
-                            "certificate": _maybe(_text("Canonical certificate number.")),
-                            "verdict": _one_of(
-                                "accepted", "held", "refused", text="What its recipient would make of it."
-                            ),
-                            "release_needed": {
-                                "type": "boolean",
-                                "description": "A second person must release it.",
-                            },
-                            "problems": _array(BROKEN),
-                        }
-                    ),
-                    "In the order of the request.",
-                )
+                "documents": _array(TRIED, "In the order of the request."),
             }
         ),
         "Submission": {"anyOf": [_ref("Document"), _object({"documents": _array(_ref("Document"))})]},

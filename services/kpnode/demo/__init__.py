@@ -1,8 +1,9 @@
-"""`kpnode demo`: Botswana and the United Arab Emirates exchange documents on this machine, for somebody to look at.
+"""`kpnode demo`: Botswana and the United Arab Emirates exchange documents on this machine, for somebody to look at; or all the world does.
 
     authority   one authority: home, node process, broker       borrowed    a RabbitMQ that is there already
     screen      what is shown
     play        the story                                       reckoning   whether it ended well
+    world       the same with all authorities (`--world`)
 
 Everything that runs is real: two node processes with their own keys and databases, two RabbitMQ brokers with mutual TLS (or direct
 HTTPS where there is no RabbitMQ), signed documents and receipts. Nothing is left when it ends, however it ends.
@@ -67,12 +68,30 @@ def _demo(
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep both homes, with keys, databases and logs.")
     ] = False,
+    world: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=100_000, metavar="N", help="All 61 authorities instead, and N shipments among them."
+        ),
+    ] = None,
+    chaos: Annotated[
+        bool, typer.Option("--chaos", help="With --world: kill a process with many nodes in the middle.")
+    ] = False,
 ) -> int:
     """Botswana and the United Arab Emirates exchange real documents on this machine."""
+    if world is not None and (outage or keep):
+        raise typer.BadParameter("--world goes with --once, --seed and --chaos, not with --outage or --keep")
+    if chaos and world is None:
+        raise typer.BadParameter("--chaos goes with --world")
     if outage and shipments < LEAST_FOR_OUTAGE:
         raise typer.BadParameter(f"an outage in the middle needs at least {LEAST_FOR_OUTAGE} shipments")
     try:
         with _signals_end():
+            if world is not None:
+                # Here, for the processes that it starts run a module of this package themselves.
+                from kpnode.demo.world import run_world
+
+                return run_world(world, once=once, seed=seed, chaos=chaos)
             transport = _transport(direct=direct, outage=outage)
             return _run(
                 transport, once=once, outage=outage, count=shipments, seed=seed, keep=keep, asked=direct
@@ -147,7 +166,7 @@ def _set_up(
     else:
         why = "as asked for" if asked else "for RabbitMQ is not installed here"
         screen.say(f"They exchange over direct HTTPS, without RabbitMQ, {why}.")
-    screen.doing("keys, certificates, databases; each takes up the other's key record and fingerprint")
+    screen.doing("keys, certificates, databases, and each other's fingerprints")
     acquaint(exporter, importer)
     if transport == "own":
         screen.doing("two RabbitMQ brokers boot, which takes most of the time")

@@ -188,8 +188,10 @@ class Play:
             return  # it was sent again: the officer has answered it before
         shipment = self._by_key[shown["certificate"]]
         notification = documents.parse(strictjson.dumps(shown["document"]))
-        missing = _less(shipment) if shipment is self.shipments[self.short] else None
-        api.submit(_today(confirmation(notification, document_id, fewer_carats=missing)))
+        missing = None
+        if shipment is self.shipments[self.short]:
+            missing = less(Decimal(shipment.carats.replace(",", "")))
+        api.submit(arriving_today(confirmation(notification, document_id, fewer_carats=missing)))
 
     def detect_counterfeit(self) -> None:
         """The importer confirms a shipment whose certificate looks like the exporter's, and never was."""
@@ -197,7 +199,7 @@ class Play:
         now = datetime.now(UTC)
         forged = Trade(source, target, on=now.date(), seed=NEVER_ISSUED, first=NEVER_ISSUED).notification(0)
         document, _ = documents.compose(forged, source=source, id=uuid7(), time=now)
-        draft = _today(confirmation(document, "0" * 64))
+        draft = arriving_today(confirmation(document, "0" * 64))
         draft["data"]["notification"] = None
         self.counterfeit.confirmation = self.importer.api.submit(draft).ids[0]
         self.screen.say(
@@ -323,9 +325,8 @@ class Play:
         self.until(self._settled, "every shipment is confirmed on both sides")
 
 
-def _less(shipment: Shipment) -> Decimal:
-    """Two hundredths of the weight, more than scales differ by (rule I05)."""
-    carats = Decimal(shipment.carats.replace(",", ""))
+def less(carats: Decimal) -> Decimal:
+    """Two hundredths of a weight, more than scales differ by (rule I05)."""
     return max(Decimal("0.10"), (carats / 50).quantize(Decimal("0.01")))
 
 
@@ -333,7 +334,7 @@ def _shortfall(shipment: Shipment) -> str:
     return "" if shipment.missing is None else f": {shipment.missing} carats fewer than notified"
 
 
-def _today(draft: dict[str, Any]) -> dict[str, Any]:
+def arriving_today(draft: dict[str, Any]) -> dict[str, Any]:
     """The same confirmation with the journey left out: goods arrive here within the second."""
     today = datetime.now(UTC).date().isoformat()
     draft["data"] |= dict.fromkeys(("date_of_arrival", "date_of_receipt", "date_of_verification"), today)

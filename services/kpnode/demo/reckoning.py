@@ -16,7 +16,7 @@ from typing import Any
 from kpmsg.documents import ExportNotification, ImportConfirmation
 from kpnode.demo.authority import Authority
 
-_CASE = (
+CASE = (
     "key",
     "number",
     "exporter",
@@ -28,6 +28,7 @@ _CASE = (
     "rejected",
     "differences",
 )
+"""What both authorities must say alike of a certificate, by the names of the API."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,7 @@ def _compare_cases(exporter: Authority, importer: Authority, faults: list[str]) 
 
 
 def _case(shown: dict[str, Any]) -> dict[str, Any]:
-    return {name: shown[name] for name in _CASE}
+    return {name: shown[name] for name in CASE}
 
 
 def _stages(exporter: Authority, sent: list[dict[str, Any]], struck: Collection[str]) -> list[Stage]:

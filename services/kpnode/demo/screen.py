@@ -1,4 +1,7 @@
-"""What a viewer sees: the story line by line, and below it a live table of all shipments and where each one is.
+"""What a viewer sees: the story line by line, and below it, live, where everything stands.
+
+    Story     the lines, and room at the bottom for something that lives
+    Screen    a story with a table of all shipments and where each one is
 
 On a terminal the table stays at the bottom and fits its height; anywhere else every step is one plain line. Refuses to know
 why anything happens: it shows `Shipment`s and sentences.
@@ -47,20 +50,19 @@ class Shipment:
         return self.confirmed is not None and self.received is not None
 
 
-class Screen:
-    """A context manager; `say` and `step` at any time within."""
+class Story:
+    """A context manager; `say` at any time within. What lives below the lines is what `below` gives, several times a second."""
 
-    def __init__(self, shipments: Sequence[Shipment]) -> None:
+    def __init__(self) -> None:
         self._console = Console(highlight=False)
         self.live = self._console.is_terminal
         if not self.live:
             self._console.width = 1000  # a line of its own for each step, however long
-        self._shipments = shipments
         self._began = time.monotonic()
         self._doing = ""
         self._spinner = Spinner("dots", style="cyan")
         self._shown = Live(
-            get_renderable=self._frame, console=self._console, refresh_per_second=10, transient=True
+            get_renderable=self.below, console=self._console, refresh_per_second=10, transient=True
         )
 
     def __enter__(self) -> Self:
@@ -74,7 +76,7 @@ class Screen:
         self.end()
 
     def end(self) -> None:
-        """Take the live table away; from here on everything stays as it is printed."""
+        """Take what lives away; from here on everything stays as it is printed."""
         if self.live:
             self._shown.stop()
 
@@ -82,6 +84,11 @@ class Screen:
     def seconds(self) -> float:
         """Since the beginning."""
         return time.monotonic() - self._began
+
+    @property
+    def width(self) -> int:
+        """Columns that a line may take."""
+        return min(self._console.width, WIDEST)
 
     def say(self, text: str, style: str = "") -> None:
         """One line of the story."""
@@ -93,49 +100,66 @@ class Screen:
         self._console.print(line, width=min(self._console.width, 1000 if not self.live else WIDEST))
 
     def doing(self, text: str, *, silently: bool = False) -> None:
-        """What the viewer waits for just now; `silently`: not worth a line where there is no live table."""
+        """What the viewer waits for just now; `silently`: not worth a line where nothing lives."""
         if text and not silently and not self.live:
             self.say(f"{text} ...", "dim")
         self._doing = text
+
+    def show(self, what: RenderableType = "", style: str = "", *, to_copy: bool = False) -> None:
+        """Print something as it is. `to_copy`: a text that the terminal may break, but we must not."""
+        self._console.print(Text(what, style=style) if isinstance(what, str) else what, soft_wrap=to_copy)
+
+    def below(self) -> RenderableType:
+        """What lives; always as many lines as before, for a frame that shrinks or grows leaves pieces of itself behind."""
+        if not self._doing:
+            return Text(" ")
+        # One line, cut where the terminal ends: a second one would be a frame that grows.
+        self._spinner.update(text=Text(self._doing, style="cyan", no_wrap=True, overflow="ellipsis"))
+        return self._spinner
+
+
+class Screen(Story):
+    """A story of shipments; `step` at any time within."""
+
+    def __init__(self, shipments: Sequence[Shipment]) -> None:
+        self._shipments = shipments
+        super().__init__()
 
     def step(self, shipment: Shipment, text: str) -> None:
         """Something that the table shows; without a table it is a line."""
         if not self.live:
             self.say(f"{shipment.number}  {text}")
 
-    def show(self, what: RenderableType = "", style: str = "", *, to_copy: bool = False) -> None:
-        """Print something as it is. `to_copy`: a text that the terminal may break, but we must not."""
-        self._console.print(Text(what, style=style) if isinstance(what, str) else what, soft_wrap=to_copy)
-
     def table(self) -> Table:
         """All shipments."""
         return self._table(self._shipments)
 
-    # -- inside ------------------------------------------------------------------------------------------------------------
-
-    def _frame(self) -> RenderableType:
-        # Always as many lines as before: a frame that grows leaves pieces of the one below it behind.
+    def below(self) -> RenderableType:
         rows, room = list(self._shipments), max(3, self._console.height - AROUND)
-        parts: list[RenderableType] = []
+        hidden = ""
         if len(rows) > room:
             # A window that follows the work: what is finished leaves at the top.
             first = next((n for n, row in enumerate(rows) if not row.done), len(rows))
             begin = max(0, min(first - 2, len(rows) - room))
-            above = f"{begin} above are confirmed, " if begin else ""
-            parts.append(Text(f"{above}{len(rows) - begin - room} below", style="dim"))
+            under = len(rows) - begin - room
+            hidden = " ".join(f"{arrow}{n}" for n, arrow in ((begin, "↑"), (under, "↓")) if n)
             rows = rows[begin : begin + room]
-        self._spinner.update(text=Text(self._doing, style="cyan"))
-        return Group(*parts, self._table(rows), self._counts(), self._spinner if self._doing else Text(" "))
+        return Group(self._table(rows), self._counts(hidden), super().below())
 
-    def _counts(self) -> Text:
+    # -- inside ------------------------------------------------------------------------------------------------------------
+
+    def _counts(self, hidden: str) -> Text:
         rows = self._shipments
         counted = (
             ("submitted", sum(row.durable is not None for row in rows)),
             ("received", sum(row.received is not None for row in rows)),
             ("confirmed", sum(row.confirmed is not None for row in rows)),
         )
-        text = "   ".join(f"{n} {what}" for what, n in counted)
-        return Text(f" {self.seconds:5.1f} s   of {len(rows)} shipments: {text}", style="bold")
+        text = "  ".join(f"{n} {what}" for what, n in counted)
+        line = Text(f"{self.seconds:5.1f} s  {len(rows)} shipments: {text}", style="bold")
+        line.append(f"   {hidden}" if hidden else "", style="not bold dim")
+        line.no_wrap, line.overflow = True, "ellipsis"
+        return line
 
     def _table(self, rows: Sequence[Shipment]) -> Table:
         table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold", collapse_padding=True)
@@ -146,7 +170,7 @@ class Screen:
             ("HS", "right"),
             ("origin", "left"),
             ("submitted", "right"),
-            ("handed\nover", "left"),
+            ("handed\nover", "center"),
             ("received", "right"),
             ("confirmed", "right"),
         ):

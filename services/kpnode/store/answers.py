@@ -32,6 +32,7 @@ class Owed:
     author: str
     draft: dict[str, Any] | None
     certain: bool
+    occasion: str = "answer"  # or "reread": each is answered once
 
 
 def owed(connection: Connection, practice: Practice, at: str) -> list[Owed]:
@@ -55,7 +56,15 @@ def owed(connection: Connection, practice: Practice, at: str) -> list[Owed]:
             continue
         problems = said_against(connection, item, others, practice, at)
         if "reread" in json.loads(row.answer):
-            found.append(Owed(row.id, item.source, _taken_back(item, others, problems, practice.me), certain=True))
+            found.append(
+                Owed(
+                    row.id,
+                    item.source,
+                    _taken_back(item, others, problems, practice.me),
+                    certain=True,
+                    occasion="reread",
+                )
+            )
             continue
         refused = any(problem.severity == "reject" for problem in problems)
         certain = any(p.severity == "reject" and p.code != UNCERTAIN for p in problems)

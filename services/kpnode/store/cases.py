@@ -23,8 +23,8 @@ from kpmsg.policy import Practice
 from kpmsg.replies import released_by
 from kpmsg.screening import screen
 from kpmsg.verification import Verified
+from kpnode.store import alerts, worklists
 from kpnode.store import tables as t
-from kpnode.store import worklists
 from kpnode.store.documents import insert_rows
 
 _CERTIFICATE: Final = (
@@ -110,6 +110,8 @@ def record_cases(
     passed the same rules before they were committed. What we owe is committed with the document that it answers; signing
     and sending come later and may fail as often as they like.
     """
+    items = list(items)
+    alerts.record(connection, items, at, practice)
     by_key: dict[str, list[Filed]] = {}
     for verified in items:
         if verified.document.subject:
@@ -119,6 +121,7 @@ def record_cases(
         return False
     before = states(connection, list(by_key))
     known = filed(connection, list(before)) if before else {}
+    warned = alerts.under(connection, list(by_key))
     fresh: list[tuple[Any, ...]] = []
     changed: list[dict[str, Any]] = []
     said: list[dict[str, Any]] = []
@@ -138,6 +141,7 @@ def record_cases(
                 problems = said_against(connection, item, filings, practice, at)
             else:
                 problems = list((remarks or {}).get(item.id, ()))
+            problems += alerts.problems(item.document, warned.get(key, ()))
             said += _said(item, problems, from_partner=from_partner)
             # "Never issued" is no alarm yet: it is one when it is said (kpnode.answering), by a node that is sure of it.
             incidents += [

@@ -19,7 +19,7 @@ from kpmsg.documents import Document
 from kpmsg.errors import Problem
 from kpmsg.objections import objections
 from kpmsg.policy import Practice
-from kpnode.store import answers, drafts, files
+from kpnode.store import alerts, answers, drafts, files
 from kpnode.store import tables as t
 from kpnode.store.cases import filed, record_cases, release_claims, states
 from kpnode.store.documents import Item, insert_documents, insert_rows, record_events
@@ -257,6 +257,7 @@ def obstacles(
     _read_facts(connection, facts, "", [], [claim for _, claim in said if claim is not None])
     keys = {practice.key(document.subject) for document, _ in said if document.subject}
     filings = filed(connection, sorted(keys)) if keys else {}
+    warned = alerts.under(connection, sorted(keys))
     own: set[str] = set()
     found = []
     for index, (document, claim) in enumerate(said):
@@ -265,6 +266,7 @@ def obstacles(
         if document.subject:
             others, file = filings[practice.key(document.subject)], Filed(f"draft {index}", document)
             problems += objections(file, others, ours=True)
+            problems += alerts.problems(document, warned.get(practice.key(document.subject), ()))
             others.append(file)
         error = _in_the_way(document.recipient, claim, index, facts, own)
         found.append(Obstacles(error, tuple(problems)))

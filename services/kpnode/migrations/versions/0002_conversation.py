@@ -61,9 +61,6 @@ def upgrade() -> None:
         ("ix_certificate_waits_partner", ["waits", "partner", "due", "key"]),
     ):
         _partial_index(name, "certificate", columns, "waits <> 'nobody'")
-    for kind in ("matter", "partner"):
-        columns = ["waits", kind, "due", "key"]
-        _partial_index(f"ix_certificate_waits_{kind}", "certificate", columns, "waits <> 'nobody'")
     op.add_column("api_key", *_maybe("person"))
     op.create_table(
         "draft",
