@@ -35,6 +35,7 @@ from kpmsg.cli_edge import (
 
 if TYPE_CHECKING:
     from kpmsg.errors import Problem
+    from kpmsg.policy import Practice
 
 
 def check(
@@ -42,6 +43,10 @@ def check(
     sender: Annotated[
         str, typer.Option("--from", metavar="ADDRESS", help="Who will send it, e.g. BW or EU/antwerp.")
     ],
+    record: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="A newest key record, of either side: its policy is applied too."),
+    ] = None,
     tongue: Annotated[
         Language | None,
         typer.Option("--language", help="Of what is said of broken rules; else the terminal's own."),
@@ -50,6 +55,8 @@ def check(
 ) -> None:
     """Say what is wrong with a draft, or each of a list, offline.
 
+    Told from the drafts and from the published policies alone; what was exchanged before, only the node knows.
+
     Exit status 3: a rule is broken.
     """
     from dataclasses import replace
@@ -57,15 +64,20 @@ def check(
     from kpmsg import documents
     from kpmsg.errors import DraftError
     from kpmsg.rules import said
+    from kpmsg.screening import screen
     from kpmsg.terminal import checked
 
     drafts, now, spoken = _drafts(file), moment(), language(tongue)
+    practice = _practice(sender, record or ())
     several = isinstance(drafts, list)
     found: list[Problem] = []
     for index, draft in enumerate(drafts if several else [drafts]):
         try:
             document, _ = documents.compose(draft, source=sender, id=new_id(), time=now)
-            problems: Sequence[Problem] = documents.breaches(document)
+            problems: Sequence[Problem] = [
+                *documents.breaches(document),
+                *screen(document, practice, received=None),
+            ]
         except DraftError as error:
             problems = error.problems
         place = f"/{index}" if several else ""
@@ -79,6 +91,22 @@ def check(
     }
     tell(checked(file, count, found, spoken), members, as_json)
     raise typer.Exit(BROKEN_RULE if any(problem.severity == "reject" for problem in found) else DONE)
+
+
+def _practice(sender: str, records: Sequence[str]) -> Practice:
+    """What the given key records publish. They are not compared with anything: whoever gives a forged one is told nonsense."""
+    from kpmsg.errors import RefusedError
+    from kpmsg.keyrecord import open_record
+    from kpmsg.policy import Practice
+
+    practice = Practice(sender)
+    for name in records:
+        try:
+            opened = open_record(read(name).rstrip(b"\r\n")).record
+        except RefusedError as error:
+            fail(f"{name}: {error.text} ({error.code})")
+        practice.publish(opened.address, opened.policy)
+    return practice
 
 
 def _drafts(file: str) -> Any:

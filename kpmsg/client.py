@@ -1,8 +1,9 @@
-"""An authority's own program talks to its node: submit drafts, follow documents, read certificates, queues and events.
+"""An authority's own program talks to its node: submit drafts, follow documents, fetch files, read certificates, queues and events.
 
-`NodeClient` is synchronous and small. It decides how a request is repeated and what a failure is called; it refuses to know
-documents (the node checks drafts, and `kpmsg.documents` does so offline), configuration, and time: who waits between
-attempts is an argument, `sleep`, in a program simply `time.sleep`.
+`NodeClient` is synchronous and small. How a request is repeated and what a failure is called is decided in `kpmsg.asking`; what
+people ask for at a desk (work lists, prepared drafts, numbers) is in `kpmsg.client_desk`, the rest here. It refuses to know documents
+(the node checks drafts, and `kpmsg.documents` does so offline), configuration, and time: who waits between attempts is an
+argument, `sleep`, in a program simply `time.sleep`.
 
 A submission goes out under an idempotency key, by default the digest of its body. So it is repeated here, and may be repeated by whoever
 calls, as often as it takes: the node does it once. The other side of that default: exactly the same content is the
@@ -22,23 +23,18 @@ problem (RFC 9457), else with one of
 
 from __future__ import annotations
 
-import json
 import re
-import ssl
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from types import TracebackType
-from typing import Any, Final, Self
-from urllib.parse import quote, urlsplit
-
-import httpx
+from http import HTTPStatus
+from typing import Any, Final
+from urllib.parse import quote
 
 from kpmsg import strictjson
-from kpmsg.documents import certificate_key
-from kpmsg.errors import ClientError, Problem, Severity
-
-Json = dict[str, Any]
+from kpmsg.asking import LONGEST_WAIT, Json, differs, list_in, object_in, unreadable
+from kpmsg.client_desk import Desk
+from kpmsg.errors import ClientError
 
 _IDEMPOTENCY_KEY: Final = re.compile(r"\A[\x21-\x7e]([\x20-\x7e]{0,126}[\x21-\x7e])?\Z")
 
@@ -65,13 +61,13 @@ class Submitted:
         return all(document["delivery"]["state"] == "received" for document in self.documents)
 
 
-class NodeClient:
+class NodeClient(Desk):
     """One node's API, with one API key. A context manager; may be used by several threads.
 
     `url` is the node's address without a path, `api_key` the text ``kp_...`` that the operator gave out. `tls`: an SSL context for a
     private certificate authority (`ssl.create_default_context(cafile=...)`). The key is sent in clear over plain http, which is
-    refused except to this very machine, unless `insecure_plaintext` says that the network in between is our own. `transport` is
-    httpx's seam, for tests. Proxy settings and `.netrc` of the environment are not looked at, and redirects not followed.
+    refused except to this very machine, unless `insecure_plaintext` says that the network in between is our own. `language`: in which one
+    broken rules are told, if the node knows it. `transport` is httpx's seam, for tests. Proxy settings and `.netrc` of the environment are not looked at, and redirects not followed.
 
     Raises ValueError for arguments that can never work; no message repeats the key.
     """
@@ -137,19 +133,7 @@ class NodeClient:
             "certificate": certificate,
             "delivery": delivery,
         }
-        fixed = {name: value for name, value in asked.items() if value is not None}
-        cursor: str | None = None
-        while True:
-            params = fixed | {"limit": "200"} | ({} if cursor is None else {"cursor": cursor})
-            response = self._ask("GET", "/v1/documents", params=params)
-            page = object_in(response)
-            yield from list_in(response, page, "documents")
-            following = page.get("next")
-            if following is None:
-                return
-            if not isinstance(following, str) or following == cursor:
-                raise unreadable(response)
-            cursor = following
+        return self._pages("/v1/documents", "documents", asked)
 
     # -- files -----------------------------------------------------------------------------------------------------------
 
@@ -182,7 +166,7 @@ class NodeClient:
             now = min(wait, LONGEST_WAIT)
             headers = {"prefer": f"wait={now}"} if now > 0 else {}
             response = self._ask("GET", path, headers=headers, accept="*/*", wait=now)
-            if response.status_code == httpx.codes.OK:
+            if response.status_code == HTTPStatus.OK:
                 break
             wait -= LONGEST_WAIT
             if wait <= 0:
@@ -194,10 +178,6 @@ class NodeClient:
         return response.content
 
     # -- everything else -------------------------------------------------------------------------------------------------
-
-    def certificate(self, number: str) -> Json:
-        """Where a certificate stands between the two authorities, with its documents. Any spelling of its number will do."""
-        return object_in(self._ask("GET", f"/v1/certificates/{quote(certificate_key(number), safe='')}"))
 
     def queue(self, partner: str) -> Json:
         """What waits for a partner (``AE``, ``EU/antwerp``), why, when it is tried again and who must act."""
@@ -229,5 +209,3 @@ class NodeClient:
 def idempotency_key_of(body: bytes) -> str:
     """The key under which a body is submitted if its sender brings none: the same for the same bytes, for ever."""
     return f"sha256-{sha256(body).hexdigest()}"
-
-

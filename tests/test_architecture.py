@@ -197,7 +197,7 @@ DOORS = [
     Door(
         ("httpx",),
         (
-            "kpmsg/client.py",
+            "kpmsg/asking.py",
             "services/kpnode/transports/https.py",
             "services/kpnode/broker.py",
             "services/kpnode/doctor.py",
@@ -282,7 +282,7 @@ PURITY = [
         "network and processes",
         ("socket", "subprocess", "asyncio", "threading", "multiprocessing"),
         (),
-        ("kpmsg/client.py",),
+        ("kpmsg/asking.py",),
         "a library that starts nothing can be used anywhere",
     ),
 ]

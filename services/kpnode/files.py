@@ -27,7 +27,7 @@ from kpmsg.frames import Refusal
 from kpnode.inbox import Opened
 from kpnode.peer import Peer, nonce
 from kpnode.store import files as store
-from kpnode.store.database import Database, Transaction
+from kpnode.store.database import Database, StoreError, Transaction
 from kpnode.store.files import FileRow, Taken
 
 ANSWER_WITHIN: Final = 30.0
@@ -105,8 +105,9 @@ class Files:
         if not row.whole and row.problem is None:
             if again:
                 self._different.pop(digest, None)
-            self._wants[digest] = row
-            self._wake.set()
+            if again or digest not in self._wants:  # else a piece may have come since this was read
+                self._wants[digest] = row
+                self._wake.set()
         return row
 
     async def settled(self, digest: str, seconds: float) -> None:
@@ -178,14 +179,20 @@ class Files:
         hundred pieces at once must not make us hold them.
         """
         self._heard(peer.address)
-        for arrived in opened.arrived:
-            if isinstance(arrived.content, Refusal):
-                await self._refused(peer.address, arrived.content)
-        for word in opened.files:
-            if not isinstance(word, FileRequest):
-                await self._answered(peer.address, word)
-        asked = [word for word in opened.files if isinstance(word, FileRequest)]
-        return [] if not asked else await self._answer(peer, asked[-1])
+        try:
+            for arrived in opened.arrived:
+                if isinstance(arrived.content, Refusal):
+                    await self._refused(peer.address, arrived.content)
+            for word in opened.files:
+                if not isinstance(word, FileRequest):
+                    await self._answered(peer.address, word)
+            asked = [word for word in opened.files if isinstance(word, FileRequest)]
+            return [] if not asked else await self._answer(peer, asked[-1])
+        except StoreError:
+            raise
+        except Exception:
+            log.exception("file-failed", partner=peer.address)  # no file may hold up receipts
+            return []
 
     async def _answer(self, peer: Peer, request: FileRequest) -> list[bytes]:
         part = await self._database.read(lambda c: store.part_for(c, peer.address, request))

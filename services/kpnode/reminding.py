@@ -172,8 +172,8 @@ class Rounds:
         last = max(asked, default=0)
         if last >= len(self._settings.days):
             return None
-        ripe = overdue.due + self._after(last)
-        if last:
+        ripe = overdue.due + self._after(0)
+        if last:  # the day may have moved since, by a promise
             since = date.fromisoformat(asked[last][:10])
             ripe = max(ripe, since + self._after(last) - self._after(last - 1))
         return last + 1 if ripe <= day else None

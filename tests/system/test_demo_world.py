@@ -17,8 +17,10 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+import typer
 
 from kpmsg.documents.participants import participants
+from kpnode.demo import main
 from kpnode.demo.world_errands import Errand, Errands
 from kpnode.demo.world_hosts import Hosts, Office
 from kpnode.demo.world_reckoning import SIDES, Balance, balance, ledger
@@ -84,7 +86,7 @@ def test_all_authorities_come_to_the_same_although_a_process_of_them_is_killed(d
     assert "FAULT" not in said
 
 
-def test_sigterm_ends_all_of_it(directory: Path) -> None:
+def test_sigterm_ends_all_of_it_while_it_is_being_set_up(directory: Path) -> None:
     demo = subprocess.Popen(
         command("--world", "1"),
         env=environment(directory),
@@ -95,9 +97,9 @@ def test_sigterm_ends_all_of_it(directory: Path) -> None:
     try:
         assert demo.stdout is not None
         for line in demo.stdout:
-            if "nodes are up" in line:
+            if "homes with keys" in line:
                 break
-        assert left_behind(directory)
+        _until(lambda: len(left_behind(directory)) > 1)
         demo.send_signal(signal.SIGTERM)
         demo.communicate(timeout=SECONDS)
         assert left_behind(directory) == []
@@ -108,12 +110,9 @@ def test_sigterm_ends_all_of_it(directory: Path) -> None:
 
 
 @pytest.mark.parametrize("wrong", [["--world", "5", "--outage"], ["--world", "5", "--keep"], ["--chaos"]])
-def test_what_does_not_go_together_is_refused(wrong: list[str], directory: Path) -> None:
-    done = subprocess.run(
-        command(*wrong), env=environment(directory), capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2
-    assert "--world" in done.stderr
+def test_what_does_not_go_together_is_refused(wrong: list[str]) -> None:
+    with pytest.raises(typer.BadParameter, match="--world"):
+        main(wrong)
 
 
 # --- the reckoning ----------------------------------------------------------------------------------------------------
@@ -135,6 +134,10 @@ class Ended:
         file = self.offices[address].database
         kept = file.read_bytes()
         with contextlib.closing(sqlite3.connect(file)) as database, database:
+            # The node's own database refuses such changes; what is wrong here has happened in spite of that.
+            triggers = database.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall()
+            for (name,) in triggers:
+                database.execute(f"DROP TRIGGER {name}")
             for statement, values in statements:
                 assert database.execute(statement, values).rowcount > 0
         yield

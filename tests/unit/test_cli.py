@@ -18,8 +18,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
-from kpmsg import cli, cli_edge, documents, frames, jws, strictjson
-from kpmsg import client as client_module
+from kpmsg import asking, cli, cli_edge, documents, frames, jws, strictjson
 from kpmsg.keyrecord import issue
 from kpmsg.keys import SoftwareSigner
 from kpmsg.verification import seal_document
@@ -413,6 +412,18 @@ def test_drafts_are_checked_offline(
         assert rejected == pointers
 
 
+def test_a_published_policy_is_applied_where_its_record_is_given(desk: Path) -> None:
+    published = {"validity_days": [{"valid_from": "2020-01-01", "days": 10}]}
+    (desk / "published").write_bytes(record(policy=published) + b"\n")
+    without = json.loads(run("check", "draft", "--from", "BW", "--json").stdout)
+    result = run("check", "draft", "--from", "BW", "--record", "published", "--json")
+    found = {one["code"] for one in json.loads(result.stdout)["problems"]}
+    assert found - {one["code"] for one in without["problems"]} == {"C06"}
+    assert result.exit_code == cli_edge.DONE
+    for name in ("document", "draft", "missing"):
+        assert run("check", "draft", "--from", "BW", "--record", name).exit_code == cli_edge.CANNOT_TELL
+
+
 SAID = {
     "en": ("A shipment has at least one parcel.", "wrong:", "1 draft, 1 broken rule"),
     "fr": ("Une expédition comporte au moins un lot.", "erreur:", "règles enfreintes : 1"),
@@ -540,7 +551,7 @@ def node(
             super().__init__(**settings | {"transport": httpx.MockTransport(answer)})
 
     monkeypatch.setattr(httpx, "Client", OverNothing)
-    monkeypatch.setattr(client_module, "PAUSES", ())
+    monkeypatch.setattr(asking, "PAUSES", ())
     monkeypatch.setenv("KPMSG_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("KPMSG_KEY", API_KEY)
     yield answers, asked

@@ -77,15 +77,29 @@ def mount(app: FastAPI, node: Node) -> None:
             raise Refused("nothing-to-say", detail) from None
         language = language_of(request)
         [found] = await drafting.try_out(node, [draft], strictly_parsed=True)
-        body = {"draft": draft} | finding(found, language)
+        body = {"draft": draft} | finding(found, language) | {"tolerance": _tolerance(node)}
         return Answer(strictjson.dumps(body), headers={"content-language": language})
+
+
+def _tolerance(node: Node) -> dict[str, str]:
+    """By how much what we find may differ from what was notified, by the policy that we have published."""
+    allowed = node.practice.tolerance(node.address, node.clock().date())
+    names = ("carats", "carats_share", "value_share")
+    return {name: f"{getattr(allowed, name):f}" for name in names}
 
 
 # --- what is said about it ----------------------------------------------------------------------------------------------
 
+_SHARE: Final = {"type": "string", "description": "A share of the whole, as a decimal text: 0.001 is a thousandth."}
+_TOLERANCE: Final = {
+    "type": "object",
+    "description": "What we find may differ so much from what was notified before it counts as a discrepancy.",
+    "required": ["carats", "carats_share", "value_share"],
+    "properties": {"carats": {"type": "string"}, "carats_share": _SHARE, "value_share": _SHARE},
+}
 schemas.FURTHER["FilledIn"] = schemas.TRIED | {
-    "properties": {"draft": ref("Unfinished")} | schemas.TRIED["properties"],
-    "required": ["draft", *schemas.TRIED["required"]],
+    "properties": {"draft": ref("Unfinished")} | schemas.TRIED["properties"] | {"tolerance": _TOLERANCE},
+    "required": ["draft", *schemas.TRIED["required"], "tolerance"],
 }
 
 DRAFT: Final = Said(

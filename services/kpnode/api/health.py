@@ -40,6 +40,7 @@ _COUNTED: Final = {
     "sent": ("kpnode_sent", "Documents and other frames handed to transports, by how it ended.", "outcome"),
     "failed": ("kpnode_failures", "Exceptions that were caught, by where.", "where"),
     "incidents": ("kpnode_incidents", "Incidents reported, by kind.", "kind"),
+    "files": ("kpnode_files", "Files fetched and pieces given, denied, or come unasked.", "what"),
 }
 
 
