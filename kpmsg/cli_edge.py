@@ -36,20 +36,20 @@ Language = Literal["en", "fr", "pt", "es", "ru"]
 # --- what a command reads ------------------------------------------------------------------------------------------------
 
 
-def read(name: str) -> bytes:
+def read(name: str, most: int = MOST_BYTES) -> bytes:
     """A file, or standard input for "-". Ends the program if it cannot be read or is larger than any file of ours."""
     try:
         if name == "-":
-            data = sys.stdin.buffer.read(MOST_BYTES + 1)
+            data = sys.stdin.buffer.read(most + 1)
         else:
             with open(name, "rb") as file:
-                data = file.read(MOST_BYTES + 1)
+                data = file.read(most + 1)
     except OSError as error:
         fail(f"cannot read {name}: {error.strerror}")
     except ValueError:
         fail("the name of a file cannot hold a zero byte")
-    if len(data) > MOST_BYTES:
-        fail(f"{name}: more than {MOST_BYTES} bytes; no file of the exchange is so large")
+    if len(data) > most:
+        fail(f"{name}: more than {most} bytes; no file of the exchange is so large")
     return data
 
 
@@ -144,11 +144,36 @@ def shown(problem: Problem) -> dict[str, Any]:
     }
 
 
+def keep(out: Path, content: bytes) -> None:
+    """Write a new file; one that exists is never touched. Ends the program if that cannot be."""
+    try:
+        with open(out, "xb") as file:
+            file.write(content)
+    except FileExistsError:
+        fail(f"{out} exists already, and is not overwritten")
+    except (OSError, ValueError) as error:
+        fail(f"cannot write {out}: {getattr(error, 'strerror', None) or 'no file can have this name'}")
+
+
+def agreed(question: str, *, yes: bool) -> bool:
+    """Whether a person at the terminal agrees, or has agreed beforehand. Ends the program if nobody is there to be asked."""
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        fail("nobody is there to agree; look at it first, then give --yes")
+    return typer.confirm(question, default=False, err=True)
+
+
 # --- the node ------------------------------------------------------------------------------------------------------------
 
 
-def connect(url: str, key_file: Path | None, ca: Path | None, *, insecure_plaintext: bool) -> NodeClient:
-    """The node at `url`, with the API key from a file or the environment. Ends the program if the call cannot be right."""
+def connect(
+    url: str, key_file: Path | None, ca: Path | None, *, insecure_plaintext: bool, tongue: str | None = None
+) -> NodeClient:
+    """The node at `url`, with the API key from a file or the environment. Ends the program if the call cannot be right.
+
+    `tongue`: the language in which broken rules are told.
+    """
     import ssl
     import time
 
@@ -160,7 +185,9 @@ def connect(url: str, key_file: Path | None, ca: Path | None, *, insecure_plaint
         fail("no API key: give --key-file, or set KPMSG_KEY")
     try:
         tls = None if ca is None else ssl.create_default_context(cafile=ca)
-        return NodeClient(url, lines[0], sleep=time.sleep, tls=tls, insecure_plaintext=insecure_plaintext)
+        return NodeClient(
+            url, lines[0], sleep=time.sleep, tls=tls, insecure_plaintext=insecure_plaintext, language=tongue
+        )
     except (OSError, ValueError) as error:
         fail(f"{ca}: {error}" if isinstance(error, OSError) else str(error))
 

@@ -9,6 +9,7 @@ dropped. What the state of the certificate becomes is `kpmsg.case`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import date
 from typing import Final
 
 from kpmsg.documents import (
@@ -29,7 +30,8 @@ from kpmsg.documents import (
 )
 from kpmsg.errors import Problem
 from kpmsg.rules import breach
-from kpmsg.standing import INTERIM, WITHDRAWABLE, Confirmed, Filed, Standing
+from kpmsg.screening import arrived_late
+from kpmsg.standing import INTERIM, WITHDRAWABLE, Confirmed, Filed, Standing, content_of
 
 UNCERTAIN: Final = "I01"
 """The rule whose breach rests on all that we have ever issued, not on the documents at hand."""
@@ -82,6 +84,7 @@ def _by_type(item: Filed, standing: Standing, *, ours: bool, issued: bool) -> It
             yield from _answer(item, asked, "/data/request", standing)
         case Withdrawal(withdraws=target):
             yield from _withdrawal(item, target, standing, ours=ours)
+    yield from _late(item, standing)
     if isinstance(item.data, _SPEAK_OF_A_SHIPMENT) and not ours and not issued:
         yield from _unknown(item, standing)
 
@@ -217,6 +220,33 @@ def _despite(content: ImportConfirmation, standing: Standing, *, ours: bool) -> 
         yield breach("A03", "cancelled", "/data/outcome" if knows else "/data/knows_cancellation")
     elif not knows:
         yield breach("I08", "cancelled", "/data/certificate/number_raw", severity="hold")
+
+
+def _late(item: Filed, standing: Standing) -> Iterator[Problem]:
+    """C07, race C10: it came when its certificate had expired. Accepted, flagged, shown to an officer; never dropped."""
+    arrived: date | None
+    match item.data:
+        case ArrivalNotice(date_presented=arrived):
+            place = "/data/date_presented"
+        case ImportConfirmation() as content:
+            arrived, place = _arrival(content, "/data")
+        case ConfirmationCorrection(content=content):
+            arrived, place = _arrival(content, "/data/content")
+        case _:
+            return
+    notified = standing.active or standing.notifications
+    if arrived is not None and notified:
+        late = arrived_late(content_of(standing.versions(notified[-1])[-1]), arrived, place)
+        if late is not None:
+            yield late
+
+
+def _arrival(content: ImportConfirmation, at: str) -> tuple[date | None, str]:
+    if content.outcome == "not_received":
+        return None, at
+    if content.date_of_arrival is not None:
+        return content.date_of_arrival, f"{at}/date_of_arrival"
+    return content.date_of_receipt, f"{at}/date_of_receipt"
 
 
 def _unknown(item: Filed, standing: Standing) -> Iterator[Problem]:

@@ -124,13 +124,14 @@ def prefill(
 def changed(draft: Draft, changes: Mapping[str, Any]) -> Draft:
     """The draft with other values at some places of its `data`, named by RFC 6901 pointers into it ("/found/carats").
 
-    The value LEFT_OUT removes the member, and "-" stands for the place behind the last of a list (RFC 6902). An amendment's `changed` list is kept in step. Raises LookupError for a place that is not there.
+    The value LEFT_OUT removes the member, and "-" stands for the place behind the last of a list (RFC 6902). An amendment's `changed`
+    list is kept in step. Raises LookupError for a place that is not there.
     """
     data = _deep(draft["data"])
     for pointer, value in changes.items():
         _put(data, pointer, value)
         if draft["type"] == "export-amendment" and pointer.startswith("/content/"):
-            said = pointer.removeprefix("/content")
+            said = pointer.removeprefix("/content").removesuffix("/-")
             if said not in data["changed"]:
                 data["changed"] = [*data["changed"], said]
     return draft | {"data": data}
@@ -140,18 +141,18 @@ def _put(data: Draft, pointer: str, value: Any) -> None:
     """Set or remove one value; the parts on the way to it that are not there yet are made."""
     *path, last = (part.replace("~1", "/").replace("~0", "~") for part in pointer.lstrip("/").split("/"))
     place: Any = data
-    for part, following in zip(path, [*path[1:], last], strict=True):
+    for part, following in zip(path, [*path, last][1:], strict=True):
         if isinstance(place, list):
             place = place[_index(place, part)]
         elif isinstance(place, dict):
             place = place.setdefault(part, [] if following in {"-", "0"} else {})
         else:
-            raise LookupError(pointer)
+            place = None
     if isinstance(place, list):
         at = len(place) if last == "-" else _index(place, last, beyond=1)
         place[at : at + 1] = [] if value is LEFT_OUT else [value]
     elif not isinstance(place, dict):
-        raise LookupError(pointer)
+        raise LookupError(pointer)  # noqa: TRY004 - whoever wrote the pointer is wrong, not the caller
     elif value is LEFT_OUT:
         place.pop(last, None)
     else:

@@ -19,6 +19,7 @@ from kpmsg.documents import (
     Withdrawal,
 )
 from kpmsg.errors import Problem
+from kpmsg.rules import version_of
 from kpmsg.standing import Filed, Standing, content_of
 
 Recorded = Literal["issued", "void", "lost", "stolen"]
@@ -44,11 +45,7 @@ def rejection_draft(item: Filed, problems: Sequence[Problem]) -> dict[str, Any]:
     """The draft of the signed answer to a document that breaks rules; the recipient's node composes and signs it."""
     data: dict[str, Any] = {
         "refers_to": item.id,
-        "reasons": [
-            {"code": p.code, "severity": p.severity, "text": p.text}
-            | ({"pointer": p.pointer} if p.pointer else {})
-            for p in problems
-        ],
+        "reasons": [_reason(problem) for problem in problems],
     }
     if any(p.code == "S07" for p in problems):
         data["supported_types"] = sorted(TYPES)
@@ -56,6 +53,19 @@ def rejection_draft(item: Filed, problems: Sequence[Problem]) -> dict[str, Any]:
     if item.document.subject is not None:
         draft["subject"] = item.document.subject
     return draft
+
+
+def _reason(problem: Problem) -> dict[str, Any]:
+    members = {
+        "code": problem.code,
+        "version": version_of(problem),
+        "severity": problem.severity,
+        "pointer": problem.pointer or None,
+        "text": problem.text,
+        "variant": problem.variant or None,
+        "facts": [{"name": name, "value": value} for name, value in problem.facts] or None,
+    }
+    return {name: value for name, value in members.items() if value is not None}
 
 
 def answer_draft(item: Filed, filed: Sequence[Filed], recorded: Recorded | None) -> dict[str, Any]:

@@ -6,6 +6,7 @@ and authorities are best said; it knows no kind of document, so that members whi
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -61,6 +62,19 @@ def readable(text: str) -> str:
     )
 
 
+def plain_json(value: Any) -> str:
+    """JSON for people to read and change: letters as they are, everything that could mislead a reader as an escape."""
+    written = json.dumps(value, indent=2, ensure_ascii=False)
+    if written.isascii():
+        return written
+    return "".join(
+        json.dumps(character)[1:-1]
+        if not character.isascii() and unicodedata.category(character) in _INVISIBLE
+        else character
+        for character in written
+    )
+
+
 def who(address: object) -> str:
     """An authority with the name of its Participant, where there is one of that code."""
     text = readable(str(address))
@@ -91,7 +105,7 @@ def _phrase(value: Any, name: str) -> str:
             if (part := _phrase(one, key))
         ]
         # A right-to-left name would reorder what stands beside it, so it gets a line of its own.
-        between = "\n" if any(_leftward(phrase) for phrase in phrases) else ", "
+        between = "\n" if any(leftward(phrase) for phrase in phrases) else ", "
         return between.join(phrases) or "nothing"
     if isinstance(value, list):
         return ", ".join(_phrase(one, name) for one in value[:_SHOWN]) + (
@@ -118,7 +132,8 @@ def _word(text: str, name: str) -> str:
     return who(text) if name in _PEOPLE_AND_PLACES else readable(text)
 
 
-def _leftward(text: str) -> bool:
+def leftward(text: str) -> bool:
+    """Whether the text has letters that run from right to left, which would reorder what stands beside them."""
     return not text.isascii() and any(
         unicodedata.bidirectional(character) in {"R", "AL", "AN"} for character in text
     )

@@ -291,6 +291,16 @@ RuleCode = Annotated[
 ]
 """The code of a validation rule or of a refusal."""
 
+RuleWord = Annotated[
+    str,
+    Written(
+        r"^[a-z][a-z0-9_-]{0,39}$",
+        'A word of a rule is written in small letters, for example "other-authority".',
+        "again",
+    ),
+]
+"""How a rule calls one of the ways in which it is broken, or one of the facts in its texts."""
+
 Pointer = Annotated[
     str,
     Written(

@@ -95,7 +95,7 @@ class Rounds:
         self._database = database
         self._clock = clock
         self._submit = submit
-        self._settings = settings
+        self.settings = settings
 
     async def run(self) -> None:
         """One round now, and one every hour."""
@@ -113,7 +113,7 @@ class Rounds:
                 lambda c, place=place: worklists.due_by(c, day, place, PAGE)  # type: ignore[misc]
             )
             await self._wake(rows, day)
-            if self._settings.send != "off":
+            if self.settings.send != "off":
                 done += await self._remind([each for row in rows for each in self._overdue(row, day)], now)
             if len(rows) < PAGE:
                 break
@@ -140,7 +140,7 @@ class Rounds:
         return [Overdue(row.key, notification, due) for due in days if due + self._after(0) <= day]
 
     def _after(self, level: int) -> timedelta:
-        return timedelta(days=self._settings.days[level])
+        return timedelta(days=self.settings.days[level])
 
     async def _remind(self, overdue: Sequence[Overdue], now: datetime) -> int:
         if not overdue:
@@ -162,7 +162,7 @@ class Rounds:
             for each in overdue
             if each.notification in notified and each.notification in levels
         }
-        return await self._bring(prepared, now, at_once=self._settings.send == "auto")
+        return await self._bring(prepared, now, at_once=self.settings.send == "auto")
 
     def _level(self, overdue: Overdue, asked: Mapping[int, str], day: date) -> int | None:
         """The level at which to ask now, if any: the next one, no sooner than its days have passed since the last.
@@ -170,7 +170,7 @@ class Rounds:
         So a node that was switched off for a month begins at the first level all the same.
         """
         last = max(asked, default=0)
-        if last >= len(self._settings.days):
+        if last >= len(self.settings.days):
             return None
         ripe = overdue.due + self._after(0)
         if last:  # the day may have moved since, by a promise

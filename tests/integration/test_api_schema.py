@@ -120,6 +120,11 @@ def test_every_answer_is_as_the_schema_says(running: tuple[Bridge, str]) -> None
             for check in checks:
                 if check.failure_info is not None:
                     failure, sent = check.failure_info.failure, event.recorder.cases[case].value
+                    if (
+                        check.name == "negative_data_rejection"
+                        and (sent.query or {}).get("dry_run") == "true"
+                    ):
+                        continue  # a dry run is asked what is wrong, and says it
                     shown = json.dumps(sent.query, default=str)[:200], repr(sent.body)[:300]
                     faults.add(f"{event.label} {check.name}: {failure.message}\n    {shown}")
     assert not faults, "\n".join(sorted(faults))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import ssl
 import subprocess
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import psutil
 import psycopg
@@ -28,6 +30,7 @@ from kpnode.throwaway import (
     find_postgres_binaries,
     free_ports,
 )
+from kpnode.throwaway.premises import Premises
 
 needs_rabbitmq = pytest.mark.skipif(find_broker_binary() is None, reason="RabbitMQ is not installed")
 needs_postgresql = pytest.mark.skipif(find_postgres_binaries() is None, reason="PostgreSQL is not installed")
@@ -37,6 +40,28 @@ def test_free_ports_are_distinct_and_below_the_range_of_outgoing_connections() -
     ports = free_ports(20)
     assert len(set(ports)) == 20
     assert max(ports) < 32_768
+
+
+def test_a_signal_in_the_midst_of_starting_a_process_leaves_nobody_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Interrupted(subprocess.Popen[bytes]):
+        """The moment that a test cannot hit: the process is there, and whoever started it does not know yet."""
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            started.append(self.pid)
+            signal.raise_signal(signal.SIGINT)
+
+    started: list[int] = []
+    premises = Premises("interrupted")
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        premises.spawn(["/bin/sleep", "600"], {})
+    premises.close()
+    assert started
+    assert not psutil.pid_exists(started[0])
+    assert not premises.directory.exists()
 
 
 # A program that starts servers, says what it started, and waits to be killed.

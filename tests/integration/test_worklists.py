@@ -69,7 +69,7 @@ class World:
         ) as client:
             yield client
 
-    async def list(self, address: str, **query: Any) -> Any:
+    async def work(self, address: str, **query: Any) -> Any:
         async with self.desk(address) as client:
             answer = await client.get("/v1/worklist", params=query)
         assert answer.status_code == 200, answer.text
@@ -144,9 +144,7 @@ async def either(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
         return
     server: Postgres = request.getfixturevalue("postgres")
     unique = abs(hash(tmp_path))
-    async with world(
-        ("BW", "AE"), lambda a: server.create_database(f"work_{a.lower()}_{unique}")
-    ) as there:
+    async with world(("BW", "AE"), lambda a: server.create_database(f"work_{a.lower()}_{unique}")) as there:
         yield there
 
 
@@ -162,8 +160,8 @@ async def there(tmp_path: Path) -> AsyncIterator[World]:
 
 async def test_both_sides_see_whose_move_it_is_and_since_when_it_is_late(either: World) -> None:
     await either.notify()
-    theirs = (await either.list("BW", waiting_for="them"))["certificates"]
-    ours = (await either.list("AE"))["certificates"]
+    theirs = (await either.work("BW", waiting_for="them"))["certificates"]
+    ours = (await either.work("AE"))["certificates"]
     assert [(row["waiting_for"], row["kind"], row["partner"]) for row in theirs] == [
         ("them", "confirmation", "AE")
     ]
@@ -173,12 +171,12 @@ async def test_both_sides_see_whose_move_it_is_and_since_when_it_is_late(either:
     [matter] = theirs[0]["matters"]
     assert (matter["waiting_for"], matter["authorities"], matter["due"]) == ("them", ["AE"], "2026-11-17")
     assert matter["sentence"] == "The import confirmation is due."
-    assert (await either.list("BW", waiting_for="us"))["certificates"] == []
+    assert (await either.work("BW", waiting_for="us"))["certificates"] == []
 
     either.turn(15)  # the last day in time
-    assert (await either.list("BW", waiting_for="them", overdue=True))["certificates"] == []
+    assert (await either.work("BW", waiting_for="them", overdue=True))["certificates"] == []
     either.turn(18)
-    [late] = (await either.list("BW", waiting_for="them", overdue=True))["certificates"]
+    [late] = (await either.work("BW", waiting_for="them", overdue=True))["certificates"]
     assert (late["days_overdue"], late["matters"][0]["days_overdue"]) == (3, 3)
     async with either.desk("BW") as client:
         shown = (await client.get(late["links"]["self"])).json()
@@ -190,7 +188,7 @@ async def test_what_is_confirmed_waits_for_nobody(either: World) -> None:
     await either.confirm(document_id)
     for address in ("BW", "AE"):
         for side in ("us", "them"):
-            assert (await either.list(address, waiting_for=side))["certificates"] == []
+            assert (await either.work(address, waiting_for=side))["certificates"] == []
     async with either.desk("BW") as client:
         summary = (await client.get("/v1/worklist/summary")).json()
     nothing = {"count": 0, "more": False, "text": "0"}
@@ -199,7 +197,7 @@ async def test_what_is_confirmed_waits_for_nobody(either: World) -> None:
 
 async def test_pages_go_by_urgency_and_leave_nothing_out(either: World) -> None:
     """Days are shared by many certificates, some have none, and every one comes once."""
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "key": f"BW{n:06d}",
             "waits": "both" if n % 5 == 0 else "them" if n % 5 < 4 else "us",
@@ -224,7 +222,7 @@ async def test_pages_go_by_urgency_and_leave_nothing_out(either: World) -> None:
         found: list[str] = []
         cursor: dict[str, str] = {}
         while True:
-            page = await either.list("BW", limit=7, **query, **cursor)
+            page = await either.work("BW", limit=7, **query, **cursor)
             found += [row["key"] for row in page["certificates"]]
             if page["next"] is None:
                 break
@@ -239,7 +237,9 @@ async def test_pages_go_by_urgency_and_leave_nothing_out(either: World) -> None:
     }
     for kind, (waiting, overdue) in numbers.items():
         assert waiting == sum(r["waits"] != "us" and r["matter"] == kind for r in rows)
-        assert overdue == sum(r["waits"] != "us" and r["matter"] == kind and r["due"] is not None for r in rows)
+        assert overdue == sum(
+            r["waits"] != "us" and r["matter"] == kind and r["due"] is not None for r in rows
+        )
     assert set(numbers) == {"confirmation", "dispute"}
 
 
@@ -259,7 +259,7 @@ def test_a_list_is_read_from_an_index_of_what_is_open(database_url: str) -> None
     """What is closed costs nothing: that is what makes a million certificates as fast as ten thousand."""
     engine = connect(database_url, writer=True)
     t.metadata.create_all(engine)
-    row = {"issuer": "BW", "state": "confirmed", "number": "BW", "case": "{}"}
+    row: dict[str, Any] = {"issuer": "BW", "state": "confirmed", "number": "BW", "case": "{}"}
     row |= {"first_at": "2026", "changed_at": "2026", "matter": "confirmation"}
     with engine.begin() as connection:
         for start in range(0, 4000, 1000):
@@ -318,7 +318,15 @@ def _explaining(engine: Engine, plans: list[str]) -> None:
 async def test_a_reminder_is_prepared_on_its_day_once_for_each_level(either: World) -> None:
     notification = await either.notify()
     node = either.node("BW")
-    for day, expected in ((14, []), (15, [1]), (21, [1]), (22, [1, 2]), (35, [1, 2]), (36, [1, 2, 3]), (90, [1, 2, 3])):
+    for day, expected in (
+        (14, []),
+        (15, [1]),
+        (21, [1]),
+        (22, [1, 2]),
+        (35, [1, 2]),
+        (36, [1, 2, 3]),
+        (90, [1, 2, 3]),
+    ):
         either.turn(day)
         for _ in range(2):
             await node.rounds.round()
@@ -342,7 +350,7 @@ async def test_a_prepared_reminder_can_be_released_as_it_is(there: World) -> Non
         [draft] = (await client.get("/v1/drafts")).json()["drafts"]
         answer = await release(client, draft)
         assert answer.status_code in {200, 201}, answer.text
-    [work] = (await there.list("BW", waiting_for="them"))["certificates"]
+    [work] = (await there.work("BW", waiting_for="them"))["certificates"]
     document_id = work["matters"][-1]["document"]
     said = await there.arrives("AE", document_id)
     assert isinstance(said.data, documents.ConfirmationRequest)
@@ -429,7 +437,7 @@ async def test_a_level_that_an_officer_has_said_is_not_prepared_again(there: Wor
 async def test_a_promised_day_is_waited_for(there: World) -> None:
     notification = await there.notify()
     there.turn(15)
-    there.node("BW").rounds._settings = Reminders(send="auto")
+    there.node("BW").rounds.settings = Reminders(send="auto")
     assert await there.node("BW").rounds.round() == 1
     async with there.desk("BW") as client:
         said = (await client.get("/v1/documents", params={"type": "confirmation-request"})).json()
@@ -444,9 +452,7 @@ async def test_a_promised_day_is_waited_for(there: World) -> None:
         "standing": "under_inspection",
         "decision_expected": "2026-12-10",
     }
-    reply = await submit(
-        there.node("AE"), {"type": "confirmation-status", "recipient": "BW", "data": data}
-    )
+    reply = await submit(there.node("AE"), {"type": "confirmation-status", "recipient": "BW", "data": data})
     await there.arrives("BW", reply)
     for day, sent_then in ((22, 0), (37, 0), (38, 1), (39, 0)):  # 10 December is day 38
         there.turn(day)
@@ -479,7 +485,7 @@ async def test_nobody_is_reminded_of_a_cancelled_certificate(there: World) -> No
 
 async def test_reminders_can_be_off(there: World) -> None:
     await there.notify()
-    there.node("BW").rounds._settings = Reminders(send="off")
+    there.node("BW").rounds.settings = Reminders(send="off")
     there.turn(60)
     assert await there.node("BW").rounds.round() == 0
     assert await there.prepared() == []
@@ -488,7 +494,7 @@ async def test_reminders_can_be_off(there: World) -> None:
 async def test_what_needs_two_people_is_never_sent_by_the_node_alone(there: World) -> None:
     await there.notify()
     node = there.node("BW")
-    node.rounds._settings = Reminders(send="auto")
+    node.rounds.settings = Reminders(send="auto")
     node.policy = FourEyes(types=("confirmation-request",))
     there.turn(15)
     await node.rounds.round()
@@ -509,10 +515,10 @@ async def test_an_expired_certificate_of_which_nothing_was_heard_becomes_our_mov
     await either.notify(date_of_expiry="2026-11-30", date_of_issue="2026-11-02")
     either.turn(28)  # 30 November, its last day
     await either.node("BW").rounds.round()
-    assert (await either.list("BW", waiting_for="us"))["certificates"] == []
+    assert (await either.work("BW", waiting_for="us"))["certificates"] == []
     either.turn(29)
     await either.node("BW").rounds.round()
-    [work] = (await either.list("BW", waiting_for="us"))["certificates"]
+    [work] = (await either.work("BW", waiting_for="us"))["certificates"]
     assert work["waiting_for"] == "both"
     [expiry] = [matter for matter in work["matters"] if matter["kind"] == "expiry"]
     assert (expiry["waiting_for"], expiry["due"]) == ("us", "2026-12-01")
@@ -524,7 +530,7 @@ async def test_expiry_is_noticed_where_no_confirmation_was_asked_for(there: Worl
     await there.notify(date_of_expiry="2026-11-30", date_of_issue="2026-11-02", confirmation=wish)
     there.turn(29)
     await there.node("BW").rounds.round()
-    [work] = (await there.list("BW", waiting_for="us"))["certificates"]
+    [work] = (await there.work("BW", waiting_for="us"))["certificates"]
     assert work["kind"] == "expiry"
 
 
@@ -534,7 +540,7 @@ async def test_an_irregularity_that_was_not_reported_waits_for_the_importer(ther
     changes = {"outcome": "detained", "seals_intact": "no", "date_of_verification": "2026-11-04"}
     await there.confirm(notification, changes=changes)
     there.turn(40)
-    [work] = (await there.list("AE", waiting_for="us", overdue=True))["certificates"]
+    [work] = (await there.work("AE", waiting_for="us", overdue=True))["certificates"]
     assert "irregularity-report" in {m["kind"] for m in work["matters"] if m["days_overdue"]}
     await there.node("AE").rounds.round()
     assert await there.prepared("AE") == []  # what was found is for an officer to write

@@ -90,7 +90,10 @@ def _tolerance(node: Node) -> dict[str, str]:
 
 # --- what is said about it ----------------------------------------------------------------------------------------------
 
-_SHARE: Final = {"type": "string", "description": "A share of the whole, as a decimal text: 0.001 is a thousandth."}
+_SHARE: Final = {
+    "type": "string",
+    "description": "A share of the whole, as a decimal text: 0.001 is a thousandth.",
+}
 _TOLERANCE: Final = {
     "type": "object",
     "description": "What we find may differ so much from what was notified before it counts as a discrepancy.",

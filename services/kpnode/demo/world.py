@@ -99,10 +99,15 @@ class WorldStory(Story):
         return f"of {self._shipments:,}: {notified:,} notified {received:,} received {confirmed:,} confirmed {pace:.0f}/s"
 
 
-def run_world(count: int, *, once: bool, seed: int, chaos: bool) -> int:
-    """Run it; the exit status is 0 only if every document is held on both sides, once. Raises DidNotStart, Unfinished."""
+def run_world(
+    count: int, *, once: bool, seed: int, chaos: bool, among: Sequence[Trader] | None = None
+) -> int:
+    """Run it; the exit status is 0 only if every document is held on both sides, once. `among`: by default all there are.
+
+    Raises DidNotStart, Unfinished.
+    """
     allow_many_files()
-    everybody = traders()
+    everybody = among or traders()
     consignments = list(draw(count, everybody, seed))
     # In this order at the end: the live line goes first, then the errands, whose answers end with the nodes.
     with contextlib.ExitStack() as ending:

@@ -16,8 +16,9 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
@@ -56,7 +57,7 @@ class Premises:
 
     def spawn(self, command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
         """Start a process in a session of its own, its output going to the file `output` in the directory."""
-        with (self.directory / "output").open("ab") as output:
+        with (self.directory / "output").open("ab") as output, _undisturbed():
             child = subprocess.Popen(
                 command,
                 env=environment,
@@ -67,8 +68,8 @@ class Premises:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._children.append(child)
-        self._tell_guard()
+            self._children.append(child)
+            self._tell_guard()
         return child
 
     def await_ready(self, child: subprocess.Popen[bytes], ready: Callable[[], bool], seconds: float) -> None:
@@ -119,6 +120,27 @@ class Premises:
         groups = " ".join(f"-{child.pid}" for child in self._children)
         self._guard.stdin.write(groups.encode() + b"\n")
         self._guard.stdin.flush()
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Signals that come within are heard at its end: a handler that raises while a process starts would leave it to nobody."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # no handler ever runs here
+        return
+    came: list[int] = []
+    before = {
+        each: signal.signal(each, lambda number, _frame: came.append(number))
+        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if callable(signal.getsignal(each))  # what is ignored stays so, in the process that starts too
+    }
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+        for number in came[:1]:
+            signal.raise_signal(number)
 
 
 def free_ports(count: int) -> list[int]:
