@@ -165,17 +165,28 @@ def _failure(response: httpx.Response) -> ClientError:
         return unreadable(response)
     listed = problem.get("errors")
     problems = tuple(
-        Problem(
-            str(one.get("code", code)),
-            str(one.get("detail", detail)),
-            None if one.get("pointer") is None else str(one["pointer"]),
-            _SEVERITIES.get(str(one.get("severity")), "reject"),
-        )
+        problem_in({"code": code, "detail": detail} | one)
         for one in (listed if isinstance(listed, list) else ())
         if isinstance(one, dict)
     )
     pointer = problems[0].pointer if problems else None
-    return ClientError(code, detail, pointer, status=status, problems=problems)
+    offered = problem.get("near")
+    near = (
+        [str(one.get("number")) for one in offered if isinstance(one, dict)]
+        if isinstance(offered, list)
+        else []
+    )
+    return ClientError(code, detail, pointer, status=status, problems=problems, near=near)
+
+
+def problem_in(told: Json) -> Problem:
+    """One broken rule as the node tells it."""
+    return Problem(
+        str(told.get("code", "")),
+        str(told.get("detail", "")),
+        None if told.get("pointer") is None else str(told["pointer"]),
+        _SEVERITIES.get(str(told.get("severity")), "reject"),
+    )
 
 
 def differs(response: httpx.Response) -> ClientError:

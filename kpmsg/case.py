@@ -33,7 +33,7 @@ from kpmsg.documents import (
 from kpmsg.documents.cancellation import Cancellation
 from kpmsg.matters import Matter, Scene, matters
 from kpmsg.policy import Practice
-from kpmsg.standing import INTERIM, Confirmed, Filed, Standing, content_of
+from kpmsg.standing import INTERIM, Confirmed, Filed, Standing, answers, content_of
 from kpmsg.states import (
     BY_MEASURE,
     BY_OUTCOME,
@@ -65,7 +65,7 @@ class Case:
 
     `current` is the version of the notification that holds (revision 0 is the notification itself), `expires` the
     certificate's last day. `flags`: `amended`, `corrected`, `late` (received after expiry, C10), `technical`,
-    `unannounced` (confirmed before it was notified, C9). `turn` is whose move it is now; `matters` say why, and what comes later.
+    `unannounced` (confirmed before it was notified, C9), `diverted` (confirmed by another authority than it was notified to). `turn` is whose move it is now; `matters` say why, and what comes later.
     """
 
     key: str
@@ -102,11 +102,11 @@ _CASE_MEMBERS: Final = tuple(each.name for each in fields(Case))
 def fold(key: str, filed: Iterable[Filed], practice: Practice) -> Case:
     """The case of certificate `key`. Commutes: any order of the same documents gives the same case (I13)."""
     standing = Standing(filed)
-    notified = standing.active or standing.notifications
-    notification = notified[-1] if notified else None
+    came = standing.receipts_of_goods
+    confirmed = next(reversed(came or standing.confirmations), None)
+    notification = _notification(standing, came)
     versions = standing.versions(notification) if notification is not None else []
     cancellation = standing.cancellation_of(notification) if notification is not None else None
-    confirmed = standing.confirmations[-1] if standing.confirmations else None
     differences: tuple[Difference, ...] = ()
     if (
         versions
@@ -144,10 +144,30 @@ def fold(key: str, filed: Iterable[Filed], practice: Practice) -> Case:
     )
 
 
+def _notification(standing: Standing, came: list[Confirmed]) -> Filed | None:
+    """The notification that the case is about: one that is not cancelled, if there is one.
+
+    But what was confirmed is not replaced by cancelling it as a mistake and notifying the number again.
+    """
+    named = standing.named(came[-1]) if came else None
+    if named is not None and (
+        not standing.active or (standing.cancellations_of(named) and not _knowing(standing, named, came[-1]))
+    ):
+        return named
+    return next(reversed(standing.active or standing.notifications), None)
+
+
+def _knowing(standing: Standing, notification: Filed, confirmed: Confirmed) -> bool:
+    """Whether a confirmation speaks of what came in spite of a cancellation, in full knowledge of it (race C6)."""
+    known = {cancellation.id for cancellation in standing.cancellations_of(notification)}
+    content = confirmed.content
+    return content.knows_cancellation in known and content.outcome in MAY_FOLLOW_CANCELLATION
+
+
 def _state(
     standing: Standing, versions: list[Filed], cancellation: Filed | None, differences: tuple[Difference, ...]
 ) -> State:
-    if len(standing.active) > 1:
+    if standing.active and len(standing.claiming) > 1:
         return State.NOTIFIED_TWICE
     if versions and cancellation is None and standing.forked(versions[0]):
         return State.AMENDED_TWICE
@@ -157,19 +177,20 @@ def _state(
     if len(came) > 1 or (not came and len(standing.confirmations) > 1):
         return State.CONFIRMED_TWICE
     if cancellation is not None:
-        return _after_cancellation(cancellation, came)
+        return _after_cancellation(standing, versions[0], cancellation, came)
     if versions:
         return _after_notification(standing, versions, came, differences)
     return _unannounced(standing, came)
 
 
-def _after_cancellation(cancellation: Filed, came: list[Confirmed]) -> State:
+def _after_cancellation(
+    standing: Standing, notification: Filed, cancellation: Filed, came: list[Confirmed]
+) -> State:
     assert isinstance(cancellation.data, Cancellation)
     if not came:
         return BY_REASON.get(cancellation.data.reason, State.CANCELLED)
-    content = came[0].content
-    if content.knows_cancellation == cancellation.id and content.outcome in MAY_FOLLOW_CANCELLATION:
-        return BY_OUTCOME[content.outcome]
+    if _knowing(standing, notification, came[0]):
+        return BY_OUTCOME[came[0].content.outcome]
     return State.CROSSED_CANCELLATION
 
 
@@ -178,7 +199,7 @@ def _after_notification(
 ) -> State:
     if came:
         content = came[0].content
-        if _crossed(versions, content):
+        if _crossed(standing, versions, content):
             return State.CROSSED_AMENDMENT
         state = BY_OUTCOME[content.outcome]
         if state is State.CONFIRMED and any(d.beyond_tolerance for d in differences):
@@ -203,15 +224,15 @@ def _after_notification(
     return State.ARRIVED if arrived else State.NOTIFIED
 
 
-def _crossed(versions: list[Filed], content: ImportConfirmation) -> bool:
-    """Whether the notification was amended, not as the outcome of a query, after the version that was confirmed."""
+def _crossed(standing: Standing, versions: list[Filed], content: ImportConfirmation) -> bool:
+    """Whether the notification was amended, and not because the importer had asked, after the version that was confirmed."""
     if content.notification is None or content.outcome in INTERIM:
         return False
     ids = [version.id for version in versions]
     if content.notification.digest not in ids:
         return False
     later = versions[ids.index(content.notification.digest) + 1 :]
-    return any(getattr(version.data, "outcome_of", None) is None for version in later)
+    return not all(standing.asked_for(version) for version in later)
 
 
 def _unannounced(standing: Standing, came: list[Confirmed]) -> State:
@@ -228,26 +249,25 @@ def _unannounced(standing: Standing, came: list[Confirmed]) -> State:
         return State.WAITS_FOR_NOTIFICATION
     if _last(standing, TransitNotice) is not None:
         return State.IN_TRANSIT
-    if standing.rejected:
+    if standing.notified:
         return State.REJECTED
     return State.ASKED_ABOUT if _last(standing, CertificateQuery) is not None else State.UNDETERMINED
 
 
 def _counterfeit(standing: Standing) -> bool:
-    """Whether the issuer has said, in a rejection or an answer of its own, that it never issued the number."""
-    return any(
-        (
-            isinstance(item.data, CertificateAnswer)
-            and item.data.finding == "unknown"
-            and item.source[:2] == item.data.certificate.issuer
-        )
-        for item in standing.effective
-    ) or any(
-        reason.code == "I01"
-        for item in standing.rejections
-        if isinstance(item.data, Rejection)
-        for reason in item.data.reasons
-    )
+    """Whether the issuer has said that it never issued the number: to a query that was put to it, or in a rejection (I01)."""
+    for item in standing.effective:
+        if isinstance(item.data, CertificateAnswer) and item.data.finding == "unknown":
+            asked = standing.by_id.get(item.data.query)
+            if asked is not None and answers(item, asked) and item.source[:2] == item.data.certificate.issuer:
+                return True
+    for item in standing.rejections:
+        assert isinstance(item.data, Rejection)
+        certificate = getattr(standing.by_id[item.data.refers_to].data, "certificate", None)
+        ours = certificate is not None and certificate.issuer == item.source[:2]
+        if ours and any(reason.code == "I01" for reason in item.data.reasons):
+            return True
+    return False
 
 
 def _last(standing: Standing, kind: type) -> Filed | None:
@@ -258,12 +278,13 @@ def _parties(
     standing: Standing, notification: Filed | None, confirmed: Confirmed | None
 ) -> tuple[str | None, str | None]:
     """Who exports and who imports, from the documents that say so best, rejected ones included if there are no others."""
+    notification = notification or next(reversed(standing.notified), None)
     if notification is not None:
         exporter, importer = notification.source, notification.document.recipient
         return exporter, confirmed.item.source if confirmed is not None else importer
     if confirmed is not None:
         return confirmed.item.document.recipient, confirmed.item.source
-    for item in standing.items:
+    for item in [*standing.effective, *standing.items]:
         if item.data is None or isinstance(item.data, Rejection):
             continue
         if item.data.roles == {"export"} or isinstance(item.data, ExportNotification | CertificateAnswer):
@@ -274,7 +295,7 @@ def _parties(
 
 def _certificate(standing: Standing, key: str) -> tuple[str, str]:
     """The number as printed and its issuer, as the notification says them, else as anybody does."""
-    best = [*standing.notifications, *standing.items]
+    best = [*standing.notified, *standing.effective, *standing.items]
     for item in best:
         certificate = getattr(item.data, "certificate", None)
         if certificate is not None:
@@ -296,11 +317,16 @@ def _flags(versions: list[Filed], confirmed: Confirmed | None) -> tuple[str, ...
         flags.append("technical")
     if confirmed is not None and confirmed.content.notification is None:
         flags.append("unannounced")
+    if versions and confirmed is not None and confirmed.item.source != versions[0].document.recipient:
+        flags.append("diverted")
     return tuple(flags)
 
 
 def _turn(open_matters: tuple[Matter, ...], exporter: str | None, importer: str | None) -> Turn:
+    """Of the two whose case it is. What a third authority owes or is owed stands among the matters only."""
     whose = {address for matter in open_matters if not matter.dormant for address in matter.whose}
+    if {exporter, importer} & whose:
+        whose &= {exporter, importer}
     if not whose:
         return "nobody"
     if whose == {exporter}:

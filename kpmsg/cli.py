@@ -6,12 +6,19 @@
     check     what is wrong with a draft, offline
     submit    hand drafts to the node
 
-Exit status, the same for all of them: 0 it is done, or so; 1 refused: what was looked at must not be believed; 2 cannot tell: the call
+    todo      what waits for us            draft     the next document, filled in
+    show      where a certificate stands   say       the same, agreed to and sent
+    drafts    what waits for release       release   sign and send it            discard   or do not
+    ask       an issuer about a number     alert     partners about numbers      numbers   account for ours
+    attach    files to documents           fetch     a partner's files
+
+Exit status, the same for all of them: 0 it is done, or so; 1 refused: what was looked at must not be believed, or you did not agree; 2 cannot tell: the call
 is wrong, a file cannot be read or is missing; 3 a draft breaks a rule; 4 the node did not answer or cannot take it now: run the very
 same command again later; 5 the node refuses the API key or the request; 141 whoever read our output has gone.
 
 Commands read, call and print (`cli_edge`); what there is to know is in `explanation`, `verdict`, `client` and below. Imports of those
-stay inside the commands, so that `--help` answers at once. Those about drafts are in `cli_drafts`.
+stay inside the commands, so that `--help` answers at once. Those about files of drafts are in `cli_drafts`, those of a desk in `cli_desk`,
+`cli_release`, `cli_numbers` and `cli_files`; what these have in common is in `cli_node`.
 """
 
 from __future__ import annotations
@@ -23,6 +30,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from kpmsg.cli_desk import draft, say, show, todo
 from kpmsg.cli_drafts import check, submit
 from kpmsg.cli_edge import (
     CANNOT_TELL,
@@ -37,6 +45,9 @@ from kpmsg.cli_edge import (
     tell,
     write,
 )
+from kpmsg.cli_files import attach, fetch
+from kpmsg.cli_numbers import alert, ask, numbers
+from kpmsg.cli_release import discard, drafts, release
 
 app = typer.Typer(
     help="Signed documents between authorities of the Kimberley Process.",
@@ -164,3 +175,8 @@ def verify(
 
 app.command()(check)
 app.command()(submit)
+
+# --- at the desk --------------------------------------------------------------------------------------------------------
+
+for command in (todo, show, draft, say, drafts, release, discard, ask, alert, numbers, attach, fetch):
+    app.command()(command)

@@ -7,6 +7,7 @@ of them are shown, is not known here.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 from urllib.parse import quote
@@ -16,6 +17,15 @@ from kpmsg.asking import Asking, Json, list_in, object_in, unreadable
 from kpmsg.documents import certificate_key
 
 _JSON = {"content-type": "application/json"}
+_ANSWERS = ("certificate-answer", "rejection")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The document that answers one of ours, as the node shows it, and what it says."""
+
+    document: Json
+    data: Json
 
 
 class Desk(Asking):
@@ -26,6 +36,21 @@ class Desk(Asking):
     def certificate(self, number: str) -> Json:
         """Where a certificate stands between the two authorities, with its documents. Any spelling of its number will do."""
         return object_in(self._ask("GET", f"/v1/certificates/{quote(certificate_key(number), safe='')}"))
+
+    def reply_to(self, query: str, number: str, *, wait: int = 0) -> Reply | None:
+        """The issuer's answer to a certificate query of ours (`query` is its id), or its rejection; None after `wait` seconds without."""
+        while True:
+            for kind in _ANSWERS:
+                asked = {"certificate": certificate_key(number), "type": kind, "direction": "in"}
+                for found in self._pages("/v1/documents", "documents", asked):
+                    document = found.get("document")
+                    data = document.get("data") if isinstance(document, dict) else None
+                    if isinstance(data, dict) and query in (data.get("query"), data.get("refers_to")):
+                        return Reply(found, data)
+            if wait <= 0:
+                return None
+            wait -= 1
+            self._sleep(1.0)
 
     def work(
         self,

@@ -124,7 +124,8 @@ class KeyFileError(KpmsgError):
 class ClientError(KpmsgError):
     """The node refused a request (``status`` is its HTTP status) or could not be reached (``status`` is ``None``).
 
-    ``problems`` are the parts of the node's answer, where it has several: every broken rule, with its place.
+    ``problems`` are the parts of the node's answer, where it has several: every broken rule, with its place. ``near``: numbers of
+    certificates that are there and may have been meant by one that is not.
     """
 
     kind = "client"
@@ -137,7 +138,9 @@ class ClientError(KpmsgError):
         *,
         status: int | None = None,
         problems: Sequence[Problem] = (),
+        near: Sequence[str] = (),
     ) -> None:
         super().__init__(code, text, pointer)
         self.status = status
         self.problems: tuple[Problem, ...] = tuple(problems)
+        self.near: tuple[str, ...] = tuple(near)

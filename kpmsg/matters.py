@@ -14,18 +14,19 @@ from typing import Any, Final, Literal
 
 from kpmsg.documents import (
     ArrivalNotice,
+    Cancellation,
     CertificateAnswer,
     CertificateQuery,
     ConfirmationRequest,
     ConfirmationStatus,
     DiscrepancyQuery,
     DiscrepancyResponse,
-    ExportAmendment,
     IrregularityNotice,
     Message,
+    Rejection,
 )
 from kpmsg.policy import Practice
-from kpmsg.standing import INTERIM, Confirmed, Filed, Standing, content_of
+from kpmsg.standing import INTERIM, Confirmed, Filed, Standing, answers, content_of
 
 Kind = Literal[
     "confirmation",
@@ -51,7 +52,7 @@ _SENTENCES: Final[dict[Kind, str]] = {
     "discrepancy": "What was found differs from what was notified; the exporting authority has not said anything about it.",
     "irregularity-report": "The shipment was found irregular; the irregularity notice to the exporting authority is due.",
     "notification": "The shipment came without a notification; it is due, even late.",
-    "correction": "The notification was rejected; a corrected one is due.",
+    "correction": "What the exporting authority said was rejected; a corrected document is due.",
     "counterfeit": "The issuer never issued this number; the importing authority must secure the goods and report.",
     "certificate-query": "The issuer has been asked about this number; its answer is due.",
     "dispute": "Documents exclude one another; officers must agree which holds.",
@@ -112,6 +113,7 @@ def matters(scene: Scene, practice: Practice, *, beyond: bool) -> tuple[Matter, 
         *_queries(scene, practice),
         *_after_confirmation(scene, practice, beyond=beyond),
         *_unannounced(scene),
+        *_refused(scene),
         *_correspondence(scene, practice),
     ]
     return tuple(sorted(found, key=lambda m: (m.dormant, m.due or date.max, m.kind, m.document or "")))
@@ -166,7 +168,9 @@ def _confirmation(scene: Scene, practice: Practice) -> Iterator[Matter]:
         if isinstance(i.data, ConfirmationStatus) and i.data.decision_expected is not None
     ]
     # A wish does not shorten what the importer's law allows, and a promise may lengthen it.
-    due = max([practice.due(scene.importer, "confirmation", start), *promised, *([due] if due is not None else [])])
+    due = max(
+        [practice.due(scene.importer, "confirmation", start), *promised, *([due] if due is not None else [])]
+    )
     yield from _matter("confirmation", scene.importer, current, start, due if wish.requested else None)
     request = _last(scene, ConfirmationRequest)
     if request is not None and not _replied(scene, request):
@@ -185,26 +189,30 @@ def _replied(scene: Scene, request: Filed) -> bool:
 
 
 def _queries(scene: Scene, practice: Practice) -> Iterator[Matter]:
-    for item in scene.standing.effective:
-        if not isinstance(item.data, DiscrepancyQuery):
-            continue
-        answers = _responses(scene, item.id)
-        if not answers:
+    queries = [i for i in scene.standing.effective if isinstance(i.data, DiscrepancyQuery)]
+    responses = _responses(scene) if queries else {}
+    for item in queries:
+        assert isinstance(item.data, DiscrepancyQuery)
+        said = responses.get(item.id)
+        if not said:
             asked = item.document.recipient
             due = item.data.reply_by or practice.due(asked, "query", _day(item))
             yield from _matter("query", asked, item, _day(item), due)
-        elif answers[-1].instruction == "hold" or any(
-            answer.verdict == "investigating" for answer in answers[-1].answers
+        elif said[-1].instruction == "hold" or any(
+            answer.verdict == "investigating" for answer in said[-1].answers
         ):
             yield from _matter("investigation", item.document.recipient, item, _day(item))
 
 
-def _responses(scene: Scene, document_id: str) -> list[DiscrepancyResponse]:
-    return [
-        i.data
-        for i in scene.standing.effective
-        if isinstance(i.data, DiscrepancyResponse) and i.data.query == document_id
-    ]
+def _responses(scene: Scene) -> dict[str, list[DiscrepancyResponse]]:
+    """The answers, by the document that they answer; those only that come from whom it was said to."""
+    found: dict[str, list[DiscrepancyResponse]] = {}
+    for item in scene.standing.effective:
+        if isinstance(item.data, DiscrepancyResponse):
+            about = scene.standing.by_id.get(item.data.query)
+            if about is not None and answers(item, about):
+                found.setdefault(about.id, []).append(item.data)
+    return found
 
 
 def _after_confirmation(scene: Scene, practice: Practice, *, beyond: bool) -> Iterator[Matter]:
@@ -219,19 +227,17 @@ def _after_confirmation(scene: Scene, practice: Practice, *, beyond: bool) -> It
     surprised = beyond and content.outcome not in INTERIM
     if surprised or scene.state == "arrived-despite-cancellation":
         asked = any(isinstance(i.data, DiscrepancyQuery) for i in scene.standing.effective)
-        if not asked and not _responses(scene, item.id) and not _amended_since(scene):
+        if not asked and item.id not in _responses(scene) and not _amended_since(scene):
             yield from _matter("discrepancy", scene.exporter, item, _day(item))
 
 
 def _amended_since(scene: Scene) -> bool:
-    return any(
-        isinstance(version.data, ExportAmendment) and version.data.outcome_of is not None
-        for version in scene.versions
-    )
+    return any(scene.standing.asked_for(version) for version in scene.versions)
 
 
 def _unannounced(scene: Scene) -> Iterator[Matter]:
-    first = scene.standing.items[0] if scene.standing.items else None
+    refused = scene.standing.notified if scene.state == "rejected" else []
+    first = next(iter([*refused, *scene.standing.effective, *scene.standing.items]), None)
     if first is None:
         return
     if scene.state in {"confirmed-unannounced", "arrived-unannounced", "waits-for-notification"}:
@@ -242,11 +248,30 @@ def _unannounced(scene: Scene) -> Iterator[Matter]:
         yield from _matter("counterfeit", scene.importer, first, _day(first))
 
 
+def _refused(scene: Scene) -> Iterator[Matter]:
+    """A cancellation that was rejected although nothing has been confirmed: the exporting authority still says what it said."""
+    standing = scene.standing
+    if standing.receipts_of_goods:
+        return
+    for rejection in standing.rejections:
+        assert isinstance(rejection.data, Rejection)
+        item = standing.by_id[rejection.data.refers_to]
+        if isinstance(item.data, Cancellation) and item.id not in standing.withdrawn:
+            about = standing.by_id.get(item.data.cancels)
+            if about in standing.active and about is not None and about.source == item.source:
+                yield from _matter("correction", item.source, item, _day(rejection))
+
+
 def _correspondence(scene: Scene, practice: Practice) -> Iterator[Matter]:
-    answered = {i.data.query for i in scene.standing.effective if isinstance(i.data, CertificateAnswer)} | {
-        i.data.in_reply_to for i in scene.standing.effective if isinstance(i.data, Message)
-    }
-    for item in scene.standing.effective:
+    """Questions to somebody, those of and to a third authority too: they stay open until they are answered by whom they were put to."""
+    standing = scene.standing
+    answered = set()
+    for item in standing.heard:
+        match item.data:
+            case CertificateAnswer(query=about) | Message(in_reply_to=str(about)):
+                if about in standing.by_id and answers(item, standing.by_id[about]):
+                    answered.add(about)
+    for item in standing.heard:
         if item.id in answered:
             continue
         if isinstance(item.data, CertificateQuery):

@@ -18,6 +18,7 @@ from kpmsg.documents import (
     CertificateAnswer,
     ConfirmationCorrection,
     ConfirmationStatus,
+    Content,
     DiscrepancyQuery,
     DiscrepancyResponse,
     ExportAmendment,
@@ -31,7 +32,7 @@ from kpmsg.documents import (
 from kpmsg.errors import Problem
 from kpmsg.rules import breach
 from kpmsg.screening import arrived_late
-from kpmsg.standing import INTERIM, WITHDRAWABLE, Confirmed, Filed, Standing, content_of
+from kpmsg.standing import INTERIM, WITHDRAWABLE, Confirmed, Filed, Standing, answers, content_of
 
 UNCERTAIN: Final = "I01"
 """The rule whose breach rests on all that we have ever issued, not on the documents at hand."""
@@ -40,6 +41,15 @@ AFTER_CANCELLATION: Final = frozenset(
     {"arrived_despite_cancellation", "refused_returned", "detained", "seized", "not_received"}
 )
 """What an importing authority may say of a certificate that it knows to be cancelled (race C6)."""
+
+_POINTS: Final[dict[type, str]] = {
+    ExportAmendment: "/data/amends",
+    Cancellation: "/data/cancels",
+    ImportConfirmation: "/data/supersedes",
+    ConfirmationCorrection: "/data/corrects",
+    Withdrawal: "/data/withdraws",
+}
+"""Where a type says which document it acts upon."""
 
 _SPEAK_OF_A_SHIPMENT: Final = (
     ArrivalNotice,
@@ -71,7 +81,7 @@ def objections(item: Filed, others: Sequence[Filed], *, ours: bool, issued: bool
 def _by_type(item: Filed, standing: Standing, *, ours: bool, issued: bool) -> Iterator[Problem]:
     match item.data:
         case ExportNotification():
-            yield from _notification(standing, ours=ours)
+            yield from _notification(item, standing, ours=ours)
         case ExportAmendment() as data:
             yield from _amendment(item, data, standing, ours=ours)
         case Cancellation() as data:
@@ -79,9 +89,9 @@ def _by_type(item: Filed, standing: Standing, *, ours: bool, issued: bool) -> It
         case ImportConfirmation() | ConfirmationCorrection() as data:
             yield from _confirmation(item, data, standing, ours=ours)
         case DiscrepancyResponse(query=asked) | CertificateAnswer(query=asked):
-            yield from _answer(item, asked, "/data/query", standing)
+            yield from _answer(item, asked, "/data/query", standing, ours=ours)
         case ConfirmationStatus(request=asked):
-            yield from _answer(item, asked, "/data/request", standing)
+            yield from _answer(item, asked, "/data/request", standing, ours=ours)
         case Withdrawal(withdraws=target):
             yield from _withdrawal(item, target, standing, ours=ours)
     yield from _late(item, standing)
@@ -100,10 +110,27 @@ def _id_again(item: Filed, others: Sequence[Filed]) -> Iterator[Problem]:
 # -- the exporting side ------------------------------------------------------------------------------------------------
 
 
-def _notification(standing: Standing, *, ours: bool) -> Iterator[Problem]:
-    """C04, race C2: the number has been notified before, and that notification stands."""
-    if standing.active:
+def _notification(item: Filed, standing: Standing, *, ours: bool) -> Iterator[Problem]:
+    """C04, race C2: the number has been notified before and is not free, or what was notified under it has been confirmed.
+
+    Seen with the document among the others, since the cancellation that set the number free may have come before it.
+    """
+    after = standing.joined_by(item)
+    mistaken = item in after.notifications and item not in after.claiming
+    rivals = any(other.id != item.id for other in after.claiming)
+    used = any(
+        named is not None and named.id != item.id for named in map(after.named, after.receipts_of_goods)
+    )
+    if not mistaken and (rivals or used):
         yield breach("C04", "again", "/data/certificate/number_raw", severity="reject" if ours else "hold")
+
+
+def _whose(item: Filed, target: Filed, *kinds: type) -> Iterator[Problem]:
+    """A06: a document is changed or taken back by its author, towards whom it was said."""
+    if target.source != item.source or not isinstance(target.data, kinds):
+        yield breach("A06", "not-the-author", _POINTS[type(item.data)])
+    elif target.document.recipient != item.document.recipient:
+        yield breach("A06", "other-recipient", "/recipient")
 
 
 def _amendment(item: Filed, data: ExportAmendment, standing: Standing, *, ours: bool) -> Iterator[Problem]:
@@ -111,32 +138,44 @@ def _amendment(item: Filed, data: ExportAmendment, standing: Standing, *, ours: 
     if target is None:
         yield breach("A05", "waits", "/data/amends", severity="reject" if ours else "warn")
         return
-    if target.source != item.source or not isinstance(target.data, ExportNotification | ExportAmendment):
-        yield breach("A06", "not-the-author", "/data/amends")
+    foreign = list(_whose(item, target, ExportNotification, ExportAmendment))
+    if foreign:
+        yield from foreign
         return
-    root = _root(standing, target)
-    if root is not None and standing.cancellation_of(root) is not None:
+    if any(ours or not _after(each, item) for each in standing.cancellations_of_version(target)):
         yield breach("A10", "cancelled", "/data/amends")
-    if standing.amendments_of(target.id):
+    if any(other.id != item.id for other in standing.amendments_of(target.id)):
         yield breach("A04", "amended-twice", "/data/amends", severity="reject" if ours else "hold")
     decided = [c for c in standing.confirmations if c.content.outcome not in INTERIM]
-    if data.outcome_of is not None:
+    if data.outcome_of is not None and (data.outcome_of not in standing.by_id or standing.asked_for(item)):
         if data.outcome_of not in standing.by_id:
             yield breach("A07", "not-there", "/data/outcome_of", severity="reject" if ours else "warn")
         if ours and decided and data.knows_confirmation not in _generations(standing, decided):
             yield breach("A02", "confirmation-unseen", "/data/knows_confirmation", severity="reject")
     elif data.knows_confirmation is not None and decided:
         yield breach("A01", "confirmed", "/data/knows_confirmation")
-    elif decided and any(_confirms_before(c, item, standing) for c in decided):
+    elif decided and (ours or any(_confirms_before(c, item, standing) for c in decided)):
         # Crossed (C3): the parcel was released against an earlier version. At its author, it was not seen.
         code, variant = ("A01", "confirmed") if ours else ("A08", "released")
         yield breach(code, variant, "/data/amends")
 
 
+def _after(item: Filed, other: Filed) -> bool:
+    """Whether the common author of two documents wrote the first one after the second, by its own clock."""
+    return item.document.time > other.document.time
+
+
 def _confirms_before(confirmed: Confirmed, item: Filed, standing: Standing) -> bool:
-    """Whether a confirmation answers another version than `item`, which replaces it."""
+    """Whether a confirmation answers a version that `item` replaces, or none. One that is not here may be a later one."""
     reference = confirmed.content.notification
-    return reference is None or reference.digest != item.id or reference.digest in standing.by_id
+    if reference is None:
+        return True
+    step: str | None = reference.digest
+    while step is not None and step != item.id:
+        if step not in standing.by_id:
+            return False
+        step = getattr(standing.by_id[step].data, "amends", None)
+    return step is None
 
 
 def _generations(standing: Standing, confirmed: Sequence[Confirmed]) -> set[str | None]:
@@ -151,29 +190,23 @@ def _generations(standing: Standing, confirmed: Sequence[Confirmed]) -> set[str 
     return found
 
 
-def _root(standing: Standing, version: Filed) -> Filed | None:
-    seen = set()
-    while isinstance(version.data, ExportAmendment) and version.id not in seen:
-        seen.add(version.id)
-        before = standing.by_id.get(version.data.amends)
-        if before is None:
-            return None
-        version = before
-    return version if isinstance(version.data, ExportNotification) else None
-
-
 def _cancellation(item: Filed, data: Cancellation, standing: Standing, *, ours: bool) -> Iterator[Problem]:
     target = standing.by_id.get(data.cancels)
     if target is None:
         yield breach("A05", "waits", "/data/cancels", severity="reject" if ours else "warn")
         return
-    if target.source != item.source or not isinstance(target.data, ExportNotification):
-        yield breach("A06", "not-the-author", "/data/cancels")
+    foreign = list(_whose(item, target, ExportNotification))
+    if foreign:
+        yield from foreign
         return
-    if not standing.receipts_of_goods:
+    # Of two notifications of one number, one must be taken out of the way: but not that of which a version was confirmed.
+    several = len(standing.active) > 1
+    of_this = {target.id} if several else {target.id, None}
+    named = (
+        (standing.named(c), c.content.knows_cancellation == item.id) for c in standing.receipts_of_goods
+    )
+    if not any((None if about is None else about.id) in of_this and not known for about, known in named):
         return
-    if len(standing.active) > 1:
-        return  # of two notifications of one number, one must be taken out of the way, confirmed or not
     if ours or data.knows_confirmation is not None:
         yield breach("A01", "cancel", "/data/knows_confirmation")
     else:
@@ -193,29 +226,30 @@ def _confirmation(
         target = standing.by_id.get(before)
         if target is None:
             yield breach("A05", "waits", place, severity="reject" if ours else "warn")
-        elif target.source != item.source or not isinstance(
-            target.data, ImportConfirmation | ConfirmationCorrection
-        ):
-            yield breach("A06", "not-the-author", place)
+        else:
+            yield from _whose(item, target, ImportConfirmation, ConfirmationCorrection)
     notified = [n for n in standing.notifications if n.source == item.document.recipient]
     if notified and all(n.document.recipient != item.source for n in notified):
         yield breach("I02", "other-authority", "/source", severity="hold")
-    current = [c for c in standing.confirmations if c.item.id != before]
-    if any(c.item.source == item.source for c in current):
-        yield breach("I09", "again", place)
-    elif current and content.outcome != "not_received":
-        yield breach("I02", "twice", "/data/certificate/number_raw", severity="hold")
-    yield from _despite(content, standing, ours=ours)
+    # Seen with the document among the others: what is superseded by a later one that came before it repeats nothing.
+    after = standing.joined_by(item)
+    if any(c.item.id == item.id for c in after.confirmations):
+        if any(c.item.source == item.source and c.item.id != item.id for c in after.confirmations):
+            yield breach("I09", "again", place)
+        elif content.outcome != "not_received" and len(after.receipts_of_goods) > 1:
+            yield breach("I02", "twice", "/data/certificate/number_raw", severity="hold")
+    yield from _despite(Confirmed(item, content), standing, ours=ours)
 
 
-def _despite(content: ImportConfirmation, standing: Standing, *, ours: bool) -> Iterator[Problem]:
+def _despite(confirmed: Confirmed, standing: Standing, *, ours: bool) -> Iterator[Problem]:
     """Races C5 and C6: a confirmation and a cancellation."""
-    if standing.active or not standing.notifications:
+    content, about = confirmed.content, standing.named(confirmed)
+    if about is None and not standing.active:
+        about = next(reversed(standing.notifications), None)
+    cancellations = [] if about is None else standing.cancellations_of(about)
+    if not cancellations or content.outcome == "not_received":
         return
-    cancellation = standing.cancellation_of(standing.notifications[-1])
-    if cancellation is None or content.outcome == "not_received":
-        return
-    knows = content.knows_cancellation == cancellation.id
+    knows = content.knows_cancellation in {each.id for each in cancellations}
     if (knows or ours) and not (knows and content.outcome in AFTER_CANCELLATION):
         yield breach("A03", "cancelled", "/data/outcome" if knows else "/data/knows_cancellation")
     elif not knows:
@@ -254,22 +288,20 @@ def _unknown(item: Filed, standing: Standing) -> Iterator[Problem]:
     certificate = getattr(item.data, "certificate", None)
     if certificate is None or certificate.issuer != item.document.recipient[:2]:
         return
-    known = [
-        n
-        for n in standing.items
-        if isinstance(n.data, ExportNotification) and n.source == item.document.recipient
-    ]
-    if not any(n.id not in standing.rejected for n in known):
+    # One whose notification was rejected has been issued all the same: a rejection blinds its author, it stops no diamonds.
+    if not any(
+        isinstance(n.data, ExportNotification) and n.source == item.document.recipient for n in standing.items
+    ):
         yield breach(UNCERTAIN, "unknown", "/data/certificate/number_raw")
 
 
 # -- both sides --------------------------------------------------------------------------------------------------------
 
 
-def _answer(item: Filed, asked: str, place: str, standing: Standing) -> Iterator[Problem]:
+def _answer(item: Filed, asked: str, place: str, standing: Standing, *, ours: bool) -> Iterator[Problem]:
     target = standing.by_id.get(asked)
-    if target is None or target.document.recipient != item.source:
-        yield breach("A07", "not-there", place)
+    if target is None or not answers(item, target):
+        yield breach("A07", "not-there", place, severity="reject" if ours else "warn")
 
 
 def _withdrawal(item: Filed, target_id: str, standing: Standing, *, ours: bool) -> Iterator[Problem]:
@@ -279,13 +311,12 @@ def _withdrawal(item: Filed, target_id: str, standing: Standing, *, ours: bool) 
         if item.document.subject is not None:
             yield breach("A05", "waits", "/data/withdraws", severity="reject" if ours else "warn")
         return
-    if target.source != item.source:
-        yield breach("A06", "not-the-author", "/data/withdraws")
+    foreign = list(_whose(item, target, Content))
+    if foreign:
+        yield from foreign
     elif not isinstance(target.data, WITHDRAWABLE):
         yield breach("A09", "not-withdrawable", "/data/withdraws")
     elif target_id in standing.withdrawn:
         yield breach("A09", "already-withdrawn", "/data/withdraws")
-    elif isinstance(target.data, ImportConfirmation | ConfirmationCorrection) and target_id not in {
-        current.item.id for current in standing.confirmations
-    }:
+    elif target_id in standing.superseded:
         yield breach("A09", "superseded", "/data/withdraws")

@@ -100,14 +100,17 @@ class Standing:
         self.rejected = frozenset(i.data.refers_to for i in self.rejections if isinstance(i.data, Rejection))
         self.withdrawn = frozenset(i.data.withdraws for i in done if isinstance(i.data, Withdrawal))
 
+    def joined_by(self, item: Filed) -> Standing:
+        """The same with one document more."""
+        return Standing([*self.items, item])
+
     def _may(self, item: Filed, target: str) -> bool:
         """Whether a rejection or a withdrawal is one: the recipient's answer to the author, or the author's to the same recipient."""
         about = self.by_id.get(target)
         if about is None:
             return False
         if isinstance(item.data, Rejection):
-            answers = (item.source, item.document.recipient) == (about.document.recipient, about.source)
-            return answers and not isinstance(about.data, Rejection)
+            return answers(item, about) and not isinstance(about.data, Rejection)
         return _alike(item, about) and isinstance(about.data, WITHDRAWABLE)
 
     @cached_property
@@ -125,15 +128,26 @@ class Standing:
     # -- the exporting side --------------------------------------------------------------------------------------------
 
     @cached_property
-    def notified(self) -> list[Filed]:
-        """Every notification (technical ones too), rejected or not. Those by the authority whose letters the number bears, if there are any.
+    def owners(self) -> frozenset[str]:
+        """Authorities taking part here whose letters the number bears."""
+        return frozenset(
+            address
+            for item in self.items
+            for address in (item.source, item.document.recipient)
+            if (item.document.subject or "")[:2] in participant_of(address).prefixes
+        )
 
-        Technical certificates may bear another's letters; but nobody can disturb a number of another's by notifying it.
+    @cached_property
+    def notified(self) -> list[Filed]:
+        """Every notification (technical ones too), rejected or not.
+
+        A number belongs to the Participant whose letters it bears, and nobody else can disturb it by notifying it. Technical
+        certificates may bear others' letters; those count where nobody but their author and their recipient takes part.
         """
         every = [i for i in self.items if isinstance(i.data, ExportNotification)]
-        if len(every) > 1:
-            return [i for i in every if _letters_of(i) in participant_of(i.source).prefixes] or every
-        return every
+        if not self.owners or len({p for i in self.items for p in (i.source, i.document.recipient)}) == 2:
+            return every
+        return [i for i in every if i.source in self.owners]
 
     @cached_property
     def notifications(self) -> list[Filed]:
@@ -188,6 +202,11 @@ class Standing:
         """The one of them that says most: that a paper is stolen is so, although it has been voided too."""
         return next(iter(self.cancellations_of(notification)), None)
 
+    def cancellations_of_version(self, version: Filed) -> list[Filed]:
+        """Those against the notification to which a version belongs."""
+        root = self._roots.get(version.id)
+        return [] if root is None else self.cancellations_of(root)
+
     @cached_property
     def active(self) -> list[Filed]:
         """Notifications that stand and are not cancelled."""
@@ -216,15 +235,8 @@ class Standing:
 
     @cached_property
     def exporters(self) -> frozenset[str]:
-        """Who notified the number; where nobody did, authorities here whose letters it bears. Empty if that is not known either."""
-        if self._shipments:
-            return frozenset(exporter for exporter, _ in self._shipments)
-        return frozenset(
-            address
-            for item in self.items
-            for address in (item.source, item.document.recipient)
-            if _letters_of(item) in participant_of(address).prefixes
-        )
+        """Who notified the number; where nobody did, whose letters it bears. Empty if that is not known either."""
+        return frozenset(exporter for exporter, _ in self._shipments) or self.owners
 
     def asked_for(self, amendment: Filed) -> bool:
         """Whether an amendment is the outcome of a query that the importing authority did put, or of the answer to one."""
@@ -235,7 +247,7 @@ class Standing:
             said is not None
             and isinstance(said.data, DiscrepancyQuery)
             and said.id not in self.rejected
-            and (said.source, said.document.recipient) == (amendment.document.recipient, amendment.source)
+            and answers(amendment, said)
         )
 
     # -- the importing side --------------------------------------------------------------------------------------------
@@ -243,18 +255,25 @@ class Standing:
     @cached_property
     def confirmations(self) -> list[Confirmed]:
         """The confirmations that are current: not superseded, not corrected. Normally at most one."""
+        return [confirmed for confirmed in self._confirmed if confirmed.item.id not in self.superseded]
+
+    @cached_property
+    def _confirmed(self) -> list[Confirmed]:
         found = []
-        replaced = set()
         for item in self.effective:
-            match item.data:
-                case ConfirmationCorrection():
-                    found.append(Confirmed(item, item.data.content))
-                    before = item.data.corrects
-                case ImportConfirmation():
-                    found.append(Confirmed(item, item.data))
-                    before = item.data.supersedes or ""
-                case _:
-                    continue
+            if isinstance(item.data, ConfirmationCorrection):
+                found.append(Confirmed(item, item.data.content))
+            elif isinstance(item.data, ImportConfirmation):
+                found.append(Confirmed(item, item.data))
+        return found
+
+    @cached_property
+    def superseded(self) -> frozenset[str]:
+        """Confirmations in whose place another one of the same author stands."""
+        replaced: set[str] = set()
+        for confirmed in self._confirmed:
+            item = confirmed.item
+            before = _before(item)
             # Through what was withdrawn in between, too: taking back the middle of a chain does not bring back its beginning.
             while (about := self.by_id.get(before)) is not None and _alike(item, about):
                 if before in replaced:
@@ -262,14 +281,13 @@ class Standing:
                 replaced.add(before)
                 if before not in self.withdrawn:
                     break
-                before = getattr(about.data, "corrects", None) or getattr(about.data, "supersedes", None) or ""
-        return [confirmed for confirmed in found if confirmed.item.id not in replaced]
+                before = _before(about)
+        return frozenset(replaced)
 
     @cached_property
     def receipts_of_goods(self) -> list[Confirmed]:
         """Current confirmations of something that came; "not received" excludes nothing."""
         return [c for c in self.confirmations if c.content.outcome != "not_received"]
-
 
     @cached_property
     def _roots(self) -> dict[str, Filed]:
@@ -306,6 +324,19 @@ def _alike(item: Filed, about: Filed) -> bool:
     return item.source == about.source and item.document.recipient == about.document.recipient
 
 
+def answers(item: Filed, asked: Filed) -> bool:
+    """Whether a document goes back to the author of another from the one to whom it was said."""
+    return (item.source, item.document.recipient) == (asked.document.recipient, asked.source)
+
+
+def _before(item: Filed) -> str:
+    """The id of the confirmation in whose place this one stands; empty if none."""
+    match item.data:
+        case ConfirmationCorrection(corrects=before) | ImportConfirmation(supersedes=str(before)):
+            return before
+    return ""
+
+
 def _target(item: Filed) -> str | None:
     match item.data:
         case Rejection(refers_to=target) | Withdrawal(withdraws=target):
@@ -328,10 +359,6 @@ def _undone(acts: Mapping[str, list[Filed]]) -> Mapping[str, bool]:
         else:
             found[stack.pop()] = any(not found[item.id] for item in against)
     return found
-
-
-def _letters_of(item: Filed) -> str:
-    return (item.document.subject or "")[:2]
 
 
 _GRAVE: Final = {"stolen": 0, "lost": 0, "replaced": 1, "notified_in_error": 3}

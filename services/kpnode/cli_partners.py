@@ -145,7 +145,7 @@ def apikey_add(
         typer.Option(
             metavar="SCOPE",
             help="What it may do; repeat for more than one: documents:write, documents:read, documents:release, "
-            "partners:read, partners:operate, incidents:write, metrics:read.",
+            "numbers:write, partners:read, partners:operate, incidents:write, metrics:read.",
         ),
     ],
     days: Annotated[

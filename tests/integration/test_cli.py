@@ -222,6 +222,11 @@ def test_api_keys(pair: tuple[Site, Site]) -> None:
     assert "scopes are" in one.cli("apikey", "add", "x", "--scope", "everything", status=1)
     [listed] = one.json("apikey", "list")
     assert (listed["name"], listed["scopes"], listed["revoked_at"]) == ("customs", ["documents:read"], None)
+    assert listed["person"] == "customs"
+    scope = ("--scope", "documents:release")
+    made = one.json("apikey", "add", "signing", *scope, "--person", "K. Moeti")
+    assert made["person"] == one.json("apikey", "list")[1]["person"] == "K. Moeti"
+    assert "is not 'node'" in one.cli("apikey", "add", "signing", *scope, "--person", "Node", status=1)
     assert key.split("_")[2] not in json.dumps(listed)
     one.cli("apikey", "revoke", key)
     assert one.json("apikey", "list")[0]["revoked_at"] is not None

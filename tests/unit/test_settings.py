@@ -148,3 +148,14 @@ def test_every_setting_is_explained() -> None:
     found = dict(_fields(Settings))
     assert {"api.port", "broker.management.password", "public.amqps", "log.level"} <= set(found)
     assert [name for name, field in found.items() if not (field.description or "").endswith(".")] == []
+
+
+def test_four_eyes_are_asked_for_by_type_or_for_everything(file: Path) -> None:
+    assert load(file, {}).four_eyes.types == ()
+    named = load(file, {"KPNODE_FOUR_EYES__TYPES": '["cancellation"]'})
+    assert named.four_eyes.types == ("org.kimberley.cancellation.v1",)
+    assert load(file, {"KPNODE_FOUR_EYES__TYPES": "all"}).four_eyes.types == "all"
+    file.write_text(TOML + '[four_eyes]\ntypes = ["cancelation"]\n')
+    [wrong] = problems(file, {})
+    assert wrong.startswith("four_eyes.types")
+    assert "there is no document type 'cancelation'; types are export-notification, " in wrong

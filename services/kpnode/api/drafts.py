@@ -198,6 +198,8 @@ def mount(app: FastAPI, node: Node) -> None:
 
     async def _row(request: Request) -> DraftRow:
         text = str(request.path_params["id"])
+        if text == "release":  # the one address here that is no draft
+            raise Refused("method-not-allowed", "Drafts are released by POST.", headers={"allow": "POST"})
         if not (text.isascii() and text.isdigit() and len(text) < 16):
             raise Refused("not-found", _NO_DRAFT)
         seq = int(text)

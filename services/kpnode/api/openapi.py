@@ -254,7 +254,10 @@ SUBMIT: Final = Said(
     },
     headers={
         201: {"Location": header("Of a single document.", _TEXT, required=False)},
-        200: {"Idempotency-Replayed": header("Always `true`.", {"const": "true"})},
+        200: {
+            "Idempotency-Replayed": header("`true`; not for a dry run.", {"const": "true"}, required=False),
+            "Content-Language": header("Of the texts of a dry run.", _TEXT, required=False),
+        },
     },
 )  # fmt: skip
 LIST_DOCUMENTS: Final = Said(

@@ -1,0 +1,236 @@
+"""The commands about certificate numbers: `ask` an issuer about one, `alert` partners to some, account for our own with `numbers`.
+
+What an issuer's answer means for the parcel on the table is said in plain words; what it rests on (KPCS Section II(d)) is decided by
+the issuer's node.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+import typer
+
+from kpmsg.cli_edge import (
+    BROKEN_RULE,
+    DONE,
+    NODE_AWAY,
+    REFUSED,
+    Json,
+    agreed,
+    fail,
+    language,
+    moment,
+    new_id,
+    tell,
+    write,
+)
+from kpmsg.cli_node import Ca, KeyFile, Number, Plaintext, Url, Yes, at_node, problems_in
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from kpmsg.client import NodeClient
+    from kpmsg.client_desk import Reply
+
+EVERYBODY: Final = "everybody"
+_ADVICE: Final[Mapping[str, str]] = {
+    "matches": "{who} issued this number, and all that you have shown agrees.",
+    "differs": "{who} issued this number, but not with what you have shown: {differing}. Do not accept it as it is; ask.",
+    "unknown": "{who} NEVER ISSUED THIS NUMBER. Treat it as a counterfeit: secure the goods, and report.",
+    "void": "{who} says that this certificate is void. Do not accept it.",
+    "replaced": "{who} says that this certificate was replaced by {replaced_by}. Do not accept it.",
+    "lost": "{who} has reported this certificate as lost. Do not accept it.",
+    "stolen": "{who} has reported this certificate as STOLEN. Secure the goods, and report.",
+    "issued_to_another": "{who} issued this number for a shipment to somebody else. Do not accept it.",
+}
+
+
+def ask(
+    number: Number,
+    to: Annotated[str, typer.Option(metavar="ADDRESS", help="The issuer, e.g. BW.")],
+    url: Url,
+    carats: Annotated[str | None, typer.Option(help="What the paper says, e.g. 149.50.")] = None,
+    parcels: Annotated[str | None, typer.Option(help="What the paper says.")] = None,
+    issued: Annotated[
+        str | None, typer.Option(metavar="DATE", help="The date of issue, e.g. 2026-03-02.")
+    ] = None,
+    exporter: Annotated[str | None, typer.Option(help="The exporter's name on the paper.")] = None,
+    because: Annotated[str | None, typer.Option(metavar="TEXT", help="Why you ask.")] = None,
+    technical: Annotated[bool, typer.Option("--technical", help="It is a technical certificate.")] = False,
+    wait: Annotated[int, typer.Option(min=0, max=600, help="Seconds to wait for the answer.")] = 30,
+    key_file: KeyFile = None,
+    ca: Ca = None,
+    insecure_plaintext: Plaintext = False,
+    as_json: Json = False,
+) -> None:
+    """Ask the issuer whether it issued this number, and whether what you show of it agrees. It answers by itself.
+
+    Exit status 0: all agrees; 1: do not accept it; 3: the question breaks a rule; 4: there is no answer yet, run the same again later.
+    """
+    from kpmsg.filling import WishError, wishes
+
+    shown = {
+        "carats": carats,
+        "parcels": parcels,
+        "date_of_issue": issued,
+        "exporter": exporter,
+        "reason": because,
+    }
+    given = [f"/{name}={value}" for name, value in shown.items() if value is not None]
+    try:
+        facts = {place[1:]: value for place, value in wishes("certificate-query", given).items()}
+    except WishError as error:
+        fail(str(error))
+    kind = "technical" if technical else "kp"
+    certificate = {"number_raw": number.strip(), "issuer": to[:2], "kind": kind}
+    draft = {"type": "certificate-query", "recipient": to, "data": {"certificate": certificate} | facts}
+    with at_node(url, key_file, ca, plaintext=insecure_plaintext, as_json=as_json) as node:
+        _must_be_sound(node, draft, as_json=as_json)
+        reply = _answered(node, draft, number, wait)
+    finding = reply.data.get("finding") if reply is not None else None
+    members = {"draft": draft, "answer": None if reply is None else reply.document}
+    tell(_plainly(reply, to), members, as_json)
+    if reply is None:
+        raise typer.Exit(NODE_AWAY)
+    raise typer.Exit(DONE if finding == "matches" else REFUSED)
+
+
+def _answered(node: NodeClient, draft: Mapping[str, Any], number: str, wait: int) -> Reply | None:
+    """The answer to our question. One of today that waits for its answer is not asked again; one that was answered is asked anew."""
+    body = json.dumps(draft).encode()
+    done = node.submit(body, idempotency_key=f"ask-{moment():%Y%m%d}-{_digest(body)}")
+    if done.replayed and node.reply_to(done.ids[0], number) is not None:
+        done = node.submit(body, idempotency_key=str(new_id()))
+    return node.reply_to(done.ids[0], number, wait=wait)
+
+
+def _digest(body: bytes) -> str:
+    from hashlib import sha256
+
+    return sha256(body).hexdigest()
+
+
+def _plainly(reply: Reply | None, to: str) -> Iterable[RenderableType]:
+    from rich.text import Text
+
+    from kpmsg.essence import spoken
+    from kpmsg.wording import readable, who
+
+    name = who(to)
+    if reply is None:
+        yield Text(f"{name} has not answered yet. Run the same command again later.", "yellow")
+        return
+    finding = str(reply.data.get("finding"))
+    if finding not in _ADVICE:
+        yield Text(f"{name} could not answer:", "yellow")
+        for reason in reply.data.get("reasons", ()):
+            yield Text(f"  {readable(str(reason.get('text')))} ({readable(str(reason.get('code')))})")
+        return
+    differing = ", ".join(spoken(str(each)) for each in reply.data.get("differing", ()))
+    replaced_by = readable(str(reply.data.get("replaced_by")))
+    text = _ADVICE[finding].format(who=name, differing=differing, replaced_by=replaced_by)
+    yield Text(text, "green" if finding == "matches" else "bold red")
+    if reply.data.get("remarks"):
+        yield Text(f"They add: {readable(str(reply.data['remarks']))}")
+
+
+def alert(
+    kind: Annotated[
+        Literal["lost", "stolen", "forged", "void", "used_twice"],
+        typer.Option(help="What is wrong with them."),
+    ],
+    numbers: Annotated[
+        list[str],
+        typer.Option(metavar="RANGE", help='"BW 000100-BW 000199", or a single number; may be repeated.'),
+    ],
+    because: Annotated[str, typer.Option(metavar="TEXT", help="What has happened.")],
+    url: Url,
+    to: Annotated[str, typer.Option(metavar="ADDRESS", help="One partner, or everybody.")] = EVERYBODY,
+    since: Annotated[
+        str | None, typer.Option(metavar="DATE", help="Valid from then on; else from today.")
+    ] = None,
+    contact: Annotated[str | None, typer.Option(help="Whom to call who meets one of them.")] = None,
+    yes: Yes = False,
+    key_file: KeyFile = None,
+    ca: Ca = None,
+    insecure_plaintext: Plaintext = False,
+    as_json: Json = False,
+) -> None:
+    """Prepare an alert about numbers of our own. A second person releases it: kpmsg release."""
+    from rich.text import Text
+
+    from kpmsg.terminal_desk import proposal
+
+    draft = _alert(kind, numbers, because, to, since, contact)
+    with at_node(url, key_file, ca, plaintext=insecure_plaintext, as_json=as_json) as node:
+        _must_be_sound(node, draft, as_json=as_json)
+        if not as_json:
+            tell(proposal(draft, {}, ""), {}, False)
+        if not agreed("Put it before a second person?", yes=yes):
+            write("Nothing was prepared.\n", sys.stderr)
+            raise typer.Exit(REFUSED)
+        prepared = node.prepare(draft)
+    said = Text(f"Draft {prepared['id']} waits for a second person: kpmsg release {prepared['id']}", "green")
+    tell([said], prepared, as_json)
+
+
+def _alert(
+    kind: str, numbers: Sequence[str], because: str, to: str, since: str | None, contact: str | None
+) -> dict[str, Any]:
+    from kpmsg.documents import certificate_key
+    from kpmsg.documents.participants import participants
+    from kpmsg.filling import WishError, number_range
+
+    try:
+        ranges = [number_range(each) for each in numbers]
+    except WishError as error:
+        fail(str(error))
+    letters = certificate_key(ranges[0]["first"])[:2]
+    issuer = next((code for code, each in participants().items() if letters in each.prefixes), letters)
+    data = {
+        "issuer": issuer,
+        "kind": kind,
+        "numbers": ranges,
+        "valid_from": since or moment().date().isoformat(),
+        "description": because,
+    } | ({} if contact is None else {"contact": contact})
+    return {"type": "alert", "recipient": "*" if to in {EVERYBODY, "*"} else to, "data": data}
+
+
+def numbers(
+    url: Url,
+    series: Annotated[
+        str | None,
+        typer.Argument(metavar="SERIES", help="E.g. BW/6: letters, and how many digits follow; else all."),
+    ] = None,
+    key_file: KeyFile = None,
+    ca: Ca = None,
+    insecure_plaintext: Plaintext = False,
+    as_json: Json = False,
+) -> None:
+    """Account for our own certificate numbers: used, voided, issued, lost, never used."""
+    from kpmsg.terminal_desk import account
+
+    with at_node(url, key_file, ca, plaintext=insecure_plaintext, as_json=as_json) as node:
+        found = node.numbers(series)
+    tell(account(found), found, as_json)
+
+
+def _must_be_sound(node: NodeClient, draft: Mapping[str, Any], *, as_json: bool) -> None:
+    """Say what is wrong with a draft before anything is done; ends the program if a rule is broken."""
+    from rich.text import Text
+
+    from kpmsg.terminal import broken
+
+    tried = node.try_out(draft)
+    problems = problems_in(tried["problems"])
+    refused = tried.get("verdict") == "refused"
+    if problems and (refused or not as_json):
+        parts: list[RenderableType] = [*broken(problems, language(None))]
+        parts += [Text("Nothing was said.", "red")] if refused else []
+        tell(parts, {"draft": dict(draft), "problems": tried["problems"]}, as_json, sys.stderr)
+    if refused:
+        raise typer.Exit(BROKEN_RULE)

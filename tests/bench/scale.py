@@ -1,0 +1,395 @@
+"""What the number of stored certificates costs: the same requests to two nodes, one with few and one with many, in turns.
+
+Every question is put to both nodes one after the other, over and over, so that whatever else the machine does hits both alike; the
+ratio of the medians is what to read. The nodes are whole processes, asked over HTTP by one caller. Figures that the ratio does not say: how
+long filling took, how long each node takes to start, and its memory.
+"""
+
+import os
+import shutil
+import socket
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from kpnode.api.requests import cursor_for
+from kpnode.throwaway import Postgres
+from tests.bench import drafts
+from tests.bench.load import Request
+from tests.bench.scale_fill import DIGITS, PARTNERS
+from tests.bench.scale_node import ME, Scaled, prepare
+
+AIM = 1.5
+EACH = 9_500
+"""Bytes on disk for each certificate, at the most, with indexes and what PostgreSQL keeps of its log."""
+
+PARTNER = "AE"
+UNCONNECTED = frozenset({200, 201})
+
+Ask = Callable[[int], Request]
+
+
+@dataclass(frozen=True)
+class Question:
+    """`ask(n)` is the n-th request. `aimed`: the issue's own aim holds for it; all others are watched for company."""
+
+    what: str
+    ask: Callable[[Scaled, int], Request]
+    times: int = 150
+    aimed: bool = True
+    expected: int = 200
+    cold: bool = False  # the database's file is thrown out of the system's memory before each
+
+
+@dataclass
+class Figures:
+    """Milliseconds, by certificates stored."""
+
+    question: Question
+    taken: dict[int, list[float]] = field(default_factory=dict)
+    failures: int = 0
+
+    def median(self, certificates: int) -> float:
+        return statistics.median(self.taken[certificates])
+
+    def p95(self, certificates: int) -> float:
+        taken = sorted(self.taken[certificates])
+        return taken[min(len(taken) - 1, int(0.95 * len(taken)))]
+
+    @property
+    def ratio(self) -> float:
+        small, large = min(self.taken), max(self.taken)
+        return self.median(large) / self.median(small)
+
+
+class Caller:
+    """One connection to one node; a request and its whole answer at a time."""
+
+    def __init__(self, node: Scaled) -> None:
+        self.node = node
+        self.authority = f"127.0.0.1:{node.settings.api.port}"
+        self._socket = socket.create_connection(("127.0.0.1", node.settings.api.port), timeout=120)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def rendered(self, request: Request) -> bytes:
+        headers = {"Authorization": f"Bearer {self.node.key}", **request.headers}
+        return Request(request.method, request.path, headers, request.body).rendered(self.authority)
+
+    def ask(self, request: bytes) -> tuple[float, int]:
+        """Milliseconds until the answer was there, and its status."""
+        began = time.perf_counter()
+        self._socket.sendall(request)
+        answer = b""
+        while (end := answer.find(b"\r\n\r\n")) < 0:
+            answer += self._more()
+        length = next(
+            int(line.partition(b":")[2])
+            for line in answer[:end].lower().split(b"\r\n")
+            if line.startswith(b"content-length:")
+        )
+        missing = end + 4 + length - len(answer)
+        while missing > 0:
+            missing -= len(self._more())
+        return (time.perf_counter() - began) * 1000, int(answer[9:12])
+
+    def _more(self) -> bytes:
+        some = self._socket.recv(1 << 20)
+        if not some:
+            raise ConnectionError("the node has closed the connection")
+        return some
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+# --- what is asked ------------------------------------------------------------------------------------------------------
+
+_serial = count(1)
+
+
+def _submit(_: Scaled, __: int) -> Request:
+    n = next(_serial)
+    return Request("POST", "/v1/documents", _json(n), drafts.body(n, "99"))
+
+
+def _bulk(_: Scaled, __: int) -> Request:
+    n = next(_serial)
+    return Request("POST", "/v1/documents", _json(n), drafts.bulk_body(n, 100, "98"))
+
+
+def _json(n: int) -> dict[str, str]:
+    key = f"scale-{n:x}-{Random(n).getrandbits(64):016x}"
+    return {"Content-Type": "application/json", "Prefer": "return=minimal", "Idempotency-Key": key}
+
+
+def _get(path: str) -> Callable[[Scaled, int], Request]:
+    return lambda _, __: Request("GET", path)
+
+
+def _certificate(node: Scaled, n: int) -> Request:
+    keys = node.filled.keys
+    return Request("GET", f"/v1/certificates/{keys[n * 7919 % len(keys)]}")
+
+
+def _unknown(_: Scaled, n: int) -> Request:
+    return Request("GET", f"/v1/certificates/{ME}{8_000_000 + n * 7919 % 900_000:0{DIGITS}d}")
+
+
+def _document(suffix: str) -> Callable[[Scaled, int], Request]:
+    def ask(node: Scaled, n: int) -> Request:
+        ids = node.filled.ids
+        return Request("GET", f"/v1/documents/{ids[n * 7919 % len(ids)]}{suffix}")
+
+    return ask
+
+
+def _middle_certificates(node: Scaled, _: int) -> Request:
+    return Request("GET", f"/v1/certificates?cursor={cursor_for(*node.filled.middle)}")
+
+
+def _middle_documents(node: Scaled, _: int) -> Request:
+    return Request("GET", f"/v1/documents?partner={PARTNER}&cursor={cursor_for(node.certificates)}")
+
+
+def _events(node: Scaled, n: int) -> Request:
+    return Request("GET", f"/v1/events?limit=50&after={1 + n * 7919 % (2 * node.certificates)}")
+
+
+QUESTIONS: Sequence[Question] = (
+    Question("submit one notification", _submit, 300, expected=201),
+    Question("submit 100 in one request", _bulk, 40, expected=201),
+    Question("certificate by number, any", _certificate, 400),
+    Question("certificate by number, the same", _get("/v1/certificates/BW0000007"), 300),
+    Question("certificate, unknown number", _unknown, 200, expected=404),
+    Question("work list: for us", _get("/v1/worklist?waiting_for=us")),
+    Question("work list: for them", _get("/v1/worklist?waiting_for=them")),
+    Question("work list: overdue", _get("/v1/worklist?waiting_for=them&overdue=true")),
+    Question("work list: one kind", _get("/v1/worklist?waiting_for=us&kind=confirmation")),
+    Question("work list: one partner", _get(f"/v1/worklist?waiting_for=them&partner={PARTNER}")),
+    Question("work list: summary", _get("/v1/worklist/summary")),
+    Question("queues", _get("/v1/queues")),
+    Question("queue of one partner", _get(f"/v1/partners/{PARTNER}/queue")),
+    Question("certificates: first page", _get("/v1/certificates"), aimed=False),
+    Question("certificates: by state", _get("/v1/certificates?state=notified"), aimed=False),
+    Question("certificates: by rare state", _get("/v1/certificates?state=seized"), aimed=False),
+    Question("certificates: by partner", _get(f"/v1/certificates?partner={PARTNER}"), aimed=False),
+    Question("certificates: by both", _get(f"/v1/certificates?partner={PARTNER}&state=notified"), aimed=False),
+    Question("certificates: in the middle", _middle_certificates, aimed=False),
+    Question("certificates: how they begin", _get("/v1/certificates?starts_with=BW00001"), aimed=False),
+    Question("documents: first page", _get("/v1/documents"), aimed=False),
+    Question("documents: by partner", _get(f"/v1/documents?partner={PARTNER}"), aimed=False),
+    Question("documents: by partner, in the middle", _middle_documents, aimed=False),
+    Question("documents: by type", _get("/v1/documents?type=import-confirmation"), aimed=False),
+    Question("documents: by rare type", _get("/v1/documents?type=return-notice"), aimed=False),
+    Question("documents: by partner, rare type", _get(f"/v1/documents?partner={PARTNER}&type=return-notice"), aimed=False),
+    Question("documents: waiting", _get("/v1/documents?delivery=waiting"), aimed=False),
+    Question("documents: withheld", _get("/v1/documents?delivery=withheld"), aimed=False),
+    Question("documents: of a certificate", _get("/v1/documents?certificate=BW0000007"), aimed=False),
+    Question("document by id", _document(""), aimed=False),
+    Question("receipt of a document", _document("/receipt"), aimed=False),
+    Question("incidents: open", _get("/v1/incidents"), aimed=False),
+    Question("incidents: of a partner", _get(f"/v1/incidents?state=closed&partner={PARTNER}"), aimed=False),
+    Question("events: from anywhere", _events, aimed=False),
+    Question("metrics", _get("/metrics"), 60, aimed=False),
+    Question("certificate by number, from disk", _certificate, 25, aimed=False, cold=True),
+)  # fmt: skip
+
+REPORT = Question("report of all numbers", _get("/v1/numbers/report"), 5, aimed=False)
+"""Goes through all numbers of the series: it costs as much as there are."""
+
+
+# --- asking -------------------------------------------------------------------------------------------------------------
+
+
+def ask(question: Question, callers: Sequence[Caller], *, share: float) -> Figures:
+    """All requests of one question, to each node in turns; who comes first changes every time."""
+    figures = Figures(question, {caller.node.certificates: [] for caller in callers})
+    times = max(5, round(question.times * share))
+    warm = 0 if question.cold else min(5, times)
+    for n in range(times + warm):
+        for caller in callers if n % 2 == 0 else reversed(callers):
+            request = caller.rendered(question.ask(caller.node, n))
+            if question.cold:
+                _forget(caller.node)
+            taken, status = caller.ask(request)
+            if status != question.expected:
+                figures.failures += 1
+            elif n >= warm:
+                figures.taken[caller.node.certificates].append(taken)
+    return figures
+
+
+def _forget(node: Scaled) -> None:
+    """Have the system forget what it holds of a SQLite database; what has not been written yet, it keeps."""
+    path = node.settings.database_url.removeprefix("sqlite:///")
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(descriptor)
+
+
+@dataclass
+class Result:
+    """One database: every question, and what was learnt on the way."""
+
+    kind: str
+    nodes: list[Scaled]
+    figures: list[Figures]
+    resident: dict[int, int]
+    bytes_stored: dict[int, int]
+
+
+class NoRoomError(Exception):
+    """The disk has not the room for such a database."""
+
+
+def measure(kind: str, sizes: Sequence[int], share: float, say: Console) -> Result:
+    """Fill two databases, run a node on each, and ask. Everything is removed at the end. Raises NoRoomError."""
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(TemporaryDirectory(prefix="kp-scale-")))
+        _room(directory, sum(sizes), say)
+        create, stored = _databases(kind, directory, stack)
+        nodes = []
+        for size in sizes:
+            url = create(f"kp{size}")
+            say.print(f"{kind}: filling in {size:,} certificates", style="dim")
+            node = prepare(directory / str(size), url, size)
+            stack.callback(node.stop)
+            nodes.append(node)
+            say.print(f"{kind}: {size:,} in {node.fill_seconds:.0f} s, {stored(url) / 1e6:,.0f} MB", style="dim")
+        return run(kind, nodes, share, stored, say)
+
+
+def run(kind: str, nodes: list[Scaled], share: float, stored: Callable[[str], int], say: Console) -> Result:
+    """Start the nodes on their filled databases, and ask."""
+    with ExitStack() as stack:
+        callers = []
+        for node in nodes:
+            stack.callback(node.stop)
+            node.start()
+            caller = Caller(node)
+            stack.callback(caller.close)
+            callers.append(caller)
+        time.sleep(3)  # the first round of a node that has just started
+        figures = []
+        for question in (*QUESTIONS, REPORT):
+            if question.cold and kind != "sqlite":
+                continue
+            say.print(f"{kind}: {question.what}", style="dim")
+            figures.append(ask(question, callers, share=share))
+        resident = {node.certificates: node.resident for node in nodes}
+        return Result(kind, nodes, figures, resident, {n.certificates: stored(n.settings.database_url) for n in nodes})
+
+
+def _room(directory: Path, certificates: int, say: Console) -> None:
+    needed, free = certificates * EACH, shutil.disk_usage(directory).free
+    say.print(f"about {needed / 1e9:.1f} GB are needed in {directory.parent}, {free / 1e9:.1f} GB are free")
+    if free < needed:
+        raise NoRoomError(f"{directory.parent} has {free / 1e9:.1f} GB free, and {needed / 1e9:.1f} are needed (set TMPDIR)")
+
+
+def _databases(
+    kind: str, directory: Path, stack: ExitStack
+) -> tuple[Callable[[str], str], Callable[[str], int]]:
+    """How to make an empty database, and how many bytes one has."""
+    if kind == "sqlite":
+        return (
+            lambda name: f"sqlite:///{directory / name}.db",
+            lambda url: Path(url.removeprefix("sqlite:///")).stat().st_size,
+        )
+    # What a server of its own would have at the least; a checkpoint in the middle of a measurement helps nobody.
+    settings = ("shared_buffers=256MB", "max_wal_size=4GB", "checkpoint_timeout=1h")
+    server = stack.enter_context(Postgres(settings=settings))
+    return server.create_database, lambda url: _postgres_bytes(url)
+
+
+def _postgres_bytes(url: str) -> int:
+    from sqlalchemy import create_engine, text
+
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        size = connection.execute(text("SELECT pg_database_size(current_database())")).scalar_one()
+    engine.dispose()
+    return int(size)
+
+
+# --- telling ------------------------------------------------------------------------------------------------------------
+
+
+def print_result(result: Result, say: Console) -> None:
+    small, large = sorted(result.resident)
+    table = Table(title=result.kind, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column("median (p95) in ms", no_wrap=True)
+    for heading in (f"{small:,}", f"{large:,}", "ratio", "aim"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for each in result.figures:
+        if each.failures or not all(each.taken.values()):
+            table.add_row(each.question.what, "", "", "failed", "", style="bold red")
+            continue
+        cells = [f"{each.median(size):.2f} ({each.p95(size):.2f})" for size in (small, large)]
+        linear = each.question is REPORT
+        aim = "" if linear else f"{AIM}" if each.question.aimed else f"({AIM})"
+        table.add_row(each.question.what, *cells, f"{each.ratio:.2f}", aim, style=None if linear or each.ratio <= AIM else "red")
+    for what, figures in (
+        ("start of the node, s", {node.certificates: node.started_in for node in result.nodes}),
+        ("resident memory, MB", {size: n / 1e6 for size, n in result.resident.items()}),
+        ("database, MB", {size: n / 1e6 for size, n in result.bytes_stored.items()}),
+    ):
+        table.add_row(what, f"{figures[small]:,.1f}", f"{figures[large]:,.1f}", f"{figures[large] / figures[small]:.2f}", "")
+    say.print(table)
+
+
+def report(result: Result) -> dict[str, Any]:
+    """The same for machines."""
+    return {
+        "database": result.kind,
+        "nodes": {
+            node.certificates: {
+                "fill_s": round(node.fill_seconds, 1),
+                "start_s": round(node.started_in, 2),
+                "resident_mb": round(result.resident[node.certificates] / 1e6, 1),
+                "stored_mb": round(result.bytes_stored[node.certificates] / 1e6, 1),
+            }
+            for node in result.nodes
+        },
+        "figures": [
+            {
+                "what": each.question.what,
+                "aimed": each.question.aimed,
+                "failures": each.failures,
+                **{f"p50_ms_{size}": round(each.median(size), 3) for size in each.taken if each.taken[size]},
+                **{f"p95_ms_{size}": round(each.p95(size), 3) for size in each.taken if each.taken[size]},
+                "ratio": round(each.ratio, 2) if all(each.taken.values()) else None,
+            }
+            for each in result.figures
+        ],
+    }
+
+
+def main(kinds: Sequence[str], large: int, *, quick: bool, say: Console) -> tuple[list[dict[str, Any]], int]:
+    """Measure; what there is to report, and the exit status: 1 if a request failed, never because something was slow."""
+    reports, status = [], 0
+    sizes = (max(100, min(10_000, large // 10)), large)
+    for kind in kinds:
+        try:
+            result = measure(kind, sizes, 0.3 if quick else 1.0, say)
+        except NoRoomError as error:
+            say.print(str(error), style="bold red")
+            return reports, 1
+        print_result(result, say)
+        reports.append(report(result))
+        status |= any(figures.failures for figures in result.figures)
+    return reports, status
