@@ -253,12 +253,13 @@ def _refused(scene: Scene) -> Iterator[Matter]:
     standing = scene.standing
     if standing.receipts_of_goods:
         return
+    active = {notification.id for notification in standing.active}
     for rejection in standing.rejections:
         assert isinstance(rejection.data, Rejection)
         item = standing.by_id[rejection.data.refers_to]
         if isinstance(item.data, Cancellation) and item.id not in standing.withdrawn:
             about = standing.by_id.get(item.data.cancels)
-            if about in standing.active and about is not None and about.source == item.source:
+            if about is not None and about.id in active and about.source == item.source:
                 yield from _matter("correction", item.source, item, _day(rejection))
 
 

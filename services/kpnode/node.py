@@ -1,7 +1,7 @@
 """The node: two verbs, `submit` and `receive`, and what keeps them going.
 
     submit    drafts -> composed and signed -> one transaction -> the relay of each recipient
-    receive   frames -> verified -> one transaction -> signed replies          (kpnode.inbox)
+    receive   frames -> verified -> one transaction -> signed replies          (kpnode.reception, kpnode.inbox)
 
 Everything lasting is in the database, everything fleeting in one `Peer` for each partner. The node is put together here from
 its parts and knows nothing of HTTP, AMQP, files or settings; `kpnode.assembly` chooses those.
@@ -23,29 +23,28 @@ import structlog
 
 from kpmsg import register
 from kpmsg.errors import DraftError, KeyFileError
-from kpmsg.frames import StatusRequest
 from kpmsg.keyrecord import KeyRecord
 from kpmsg.policy import Practice
 from kpnode import answering, crash, inbox
 from kpnode.author import Identity, addressed, compose, rfc3339
 from kpnode.awaited import Awaited
 from kpnode.files import Files
-from kpnode.inbox import Opened, Outcome, Parties
-from kpnode.peer import Peer, nonce
+from kpnode.inbox import Outcome, Parties
+from kpnode.peer import Peer
+from kpnode.reception import Reception
 from kpnode.relay import Relay
 from kpnode.release import FourEyes, ReleaseNeededError, needs_two
 from kpnode.reminding import Reminders, Rounds
-from kpnode.store import answers, partners, upkeep
+from kpnode.store import partners, upkeep
 from kpnode.store.database import Database, StoreError, Transaction
 from kpnode.store.documents import Item
-from kpnode.store.ledger import Effects, PartnerLedger
+from kpnode.store.ledger import PartnerLedger
 from kpnode.store.partners import PartnerRow
 from kpnode.store.submissions import Committed, ObjectedError, Submission, submit
 from kpnode.transports import Link
 
 OFF_LOOP: Final = 8  # from so many signatures on, work leaves the event loop
 SIGN_SECONDS: Final = 20.0
-ATTEMPTS: Final = 3  # R9
 log = structlog.get_logger()
 
 
@@ -90,6 +89,17 @@ class Node:
         self._awaited = Awaited()
         self._owed = asyncio.Event()
         self._changed = asyncio.Event()
+        self._reception = Reception(
+            database,
+            self.peers,
+            self.files,
+            self._awaited,
+            self._owed,
+            parties=self._parties,
+            clock=lambda: self.clock(),  # noqa: PLW0108 - as above
+            count=self._count,
+            announce=self._announce,
+        )
 
     @property
     def address(self) -> str:
@@ -111,7 +121,7 @@ class Node:
         self._owed.set()
         self._spawn(self._forever("answers", self._answer))
         if not await self.database.read(upkeep.is_current):
-            self._spawn(self._logged(self._fold_anew()))
+            self._spawn(self._until_done("upkeep", self._fold_anew))
         self._spawn(self._forever("files", self.files.run))
         self._spawn(self._forever("rounds", self.rounds.run))
 
@@ -172,8 +182,14 @@ class Node:
     async def _forever(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         """Run `work` again whenever it fails: a relay that died silently would be a message that never leaves."""
         while True:
+            await self._until_done(name, work)
+            await asyncio.sleep(1.0)
+
+    async def _until_done(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Run `work` until it comes to its end by itself."""
+        while True:
             try:
-                await work()
+                return await work()
             except StoreError as error:
                 log.warning("store-unavailable", task=name, error=str(error))
             except Exception:
@@ -270,109 +286,7 @@ class Node:
 
     async def receive(self, partner: str, deliveries: Sequence[bytes]) -> list[bytes]:
         """Take in frames that the transport has proven to be `partner`'s; returns signed replies, after the commit."""
-        peer = self.peers[partner]
-        parties = self._parties(peer)
-        now = self.clock()
-        if sum(len(data) for data in deliveries) < 4096 * OFF_LOOP // 2:
-            opened = inbox.open_frames(deliveries, parties, now)
-        else:
-            opened = await asyncio.to_thread(inbox.open_frames, deliveries, parties, now)
-        for _, code, _ in opened.refused:
-            self._count("refused", code, 1)
-        at = rfc3339(now)
-        async with peer.lock:
-            try:
-                outcome = await self._transact(peer, opened, parties, at)
-                replies = self._after(peer, outcome)
-            except StoreError:
-                raise
-            except Exception:
-                log.exception("effects-failed", partner=partner)
-                replies = await self._one_by_one(peer, opened, parties, at)
-        return [*replies, *await self.files.receive(peer, opened)]
-
-    async def _transact(
-        self, peer: Peer, opened: Opened, parties: Parties, at: str, set_aside: frozenset[str] = frozenset()
-    ) -> Outcome:
-        conversation = peer.conversation
-
-        def run(connection: Transaction) -> Outcome:
-            return inbox.transact(
-                connection, conversation, opened, parties, at=at, nonce=nonce, set_aside=set_aside
-            )
-
-        return await self.database.write(run)
-
-    async def _one_by_one(self, peer: Peer, opened: Opened, parties: Parties, at: str) -> list[bytes]:
-        """R9: something in this delivery fails here with an exception. Find it, count it, set it aside at the third time."""
-        replies: list[bytes] = []
-        single: list[Opened] = [Opened(refused=opened.refused, answerable=opened.answerable)]
-        for arrived in opened.arrived:
-            if arrived.content is None:
-                single += [Opened([inbox.Arrived(None, (item,))]) for item in arrived.items]
-            else:
-                single.append(Opened([arrived]))
-        for part in single:
-            ids = [item.id for arrived in part.arrived if arrived.content is None for item in arrived.items]
-            try:
-                replies += self._after(peer, await self._transact(peer, part, parties, at))
-            except StoreError:
-                raise
-            except Exception as error:
-                self._count("failed", "effects", 1)
-                if not ids:
-                    log.exception("statement-failed", partner=peer.address)
-                    continue
-                text = f"{type(error).__name__}"
-                attempts = await self.database.write(
-                    lambda c, i=ids[0], w=text: answers.failed(c, i, peer.address, w, at)  # type: ignore[misc]
-                )
-                if attempts >= ATTEMPTS:
-                    aside = frozenset(ids)
-                    replies += self._after(peer, await self._transact(peer, part, parties, at, aside))
-        return replies
-
-    def _after(self, peer: Peer, outcome: Outcome) -> list[bytes]:
-        """What follows a commit: the new conversation, the schedule, and everybody who waits."""
-        now, effects = time.monotonic(), outcome.effects
-        inbox.crash_points_after(effects)
-        peer.conversation = outcome.conversation
-        peer.heard_at = self.stamp()
-        peer.schedule.heard(now)
-        if outcome.questioned:
-            peer.schedule.questioned(now)
-        self._register_effects(peer, effects)
-        for document_id, text in outcome.refusals:
-            peer.schedule.refused(document_id, now, text)
-        for request in outcome.requests:
-            asked = outcome.conversation.asked
-            afresh = isinstance(request, StatusRequest) and asked is not None and asked.search is None
-            peer.schedule.asking(now, afresh=afresh)
-        if outcome.settled:
-            peer.answered_at = now
-            peer.schedule.settled(now)
-            self._owed.set()  # an answer may have waited for this partner
-        peer.wake.set()
-        return outcome.replies
-
-    def _register_effects(self, peer: Peer, effects: Effects) -> None:
-        self._count("documents", "admitted", len(effects.admitted))
-        self._count("documents", "received", len(effects.received))
-        self._count("documents", "taken-back", len(effects.taken_back))
-        peer.schedule.add(effects.released, again=True)
-        peer.schedule.remove(effects.received)
-        for document_id in effects.withheld:
-            for other in self.peers.values():
-                other.schedule.remove([document_id])
-        for document_id in effects.received:
-            peer.fresh.pop(document_id, None)
-            self._awaited.come(document_id)
-        for report in effects.reports:
-            self._count("incidents", report.kind, 1)
-        if effects.owed:
-            self._owed.set()
-        if effects.admitted or effects.received or effects.released or effects.taken_back or effects.reports:
-            self._announce()
+        return await self._reception.receive(partner, deliveries)
 
     def post(self, partner: str, replies: Sequence[bytes]) -> None:
         """Send replies by the partner's own link, as soon as it is free (AMQP)."""
@@ -450,7 +364,7 @@ class Node:
                 inbox.take_step(outcome, parties, book, step)
                 return outcome
 
-            peer.post(self._after(peer, await self.database.write(run)))
+            peer.post(self._reception.settle(peer, await self.database.write(run)))
         peer.overridden = because
         self._owed.set()
 

@@ -101,7 +101,7 @@ def record(connection: Connection, facts: Sequence[Fact], me: str, by: str, at: 
     states: dict[str, str] = {}
     for some in slices(keys):
         query = select(t.certificate.c.key, t.certificate.c.state).where(t.certificate.c.key.in_(some))
-        states |= dict(connection.execute(query).tuples())
+        states.update({row.key: row.state for row in connection.execute(query)})
     told = [
         place
         for place, fact in enumerate(facts)
