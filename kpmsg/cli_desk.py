@@ -117,6 +117,7 @@ def draft(
     key_file: KeyFile = None,
     ca: Ca = None,
     insecure_plaintext: Plaintext = False,
+    as_json: Json = False,
 ) -> None:
     """Fill in the next document about a certificate, to look at and to change. Nothing is sent.
 
@@ -125,15 +126,18 @@ def draft(
     from kpmsg.terminal import broken
     from kpmsg.wording import plain_json
 
-    with at_node(url, key_file, ca, plaintext=insecure_plaintext, as_json=False) as node:
+    with at_node(url, key_file, ca, plaintext=insecure_plaintext, as_json=as_json) as node:
         written, _ = _written(node, kind, number, setting or (), drop or (), attach or (), officer)
-        problems = problems_in(node.try_out(written)["problems"])
+        told = node.try_out(written)["problems"]
     text = f"{plain_json(written)}\n"
+    if out is not None:
+        keep(out, text.encode())
+    if as_json:
+        tell((), {"draft": written, "problems": told}, as_json)
+        return
     if out is None:
         write(text)
-    else:
-        keep(out, text.encode())
-    tell(broken(problems, language(None)), {}, False, sys.stderr)
+    tell(broken(problems_in(told), language(None)), {}, as_json, sys.stderr)
 
 
 def say(

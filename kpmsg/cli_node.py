@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from kpmsg.cli_edge import NODE_AWAY, connect, fail, language, problem_of, status_of, tell
+from kpmsg.cli_edge import CANNOT_TELL, NODE_AWAY, connect, fail, language, problem_of, status_of, tell
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -61,7 +61,7 @@ def readable_call() -> None:
 
 def refused(error: ClientError, *, as_json: bool) -> NoReturn:
     """Say why the node has not done it, and end with the status for that."""
-    outcome = status_of(error)
+    outcome = CANNOT_TELL if error.code == "not-found" else status_of(error)
     tell(_why(error, later=outcome == NODE_AWAY), {"problem": problem_of(error)}, as_json, sys.stderr)
     raise typer.Exit(outcome)
 

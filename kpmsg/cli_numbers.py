@@ -92,7 +92,7 @@ def ask(
         reply = _answered(node, draft, number, wait)
     finding = reply.data.get("finding") if reply is not None else None
     members = {"draft": draft, "answer": None if reply is None else reply.document}
-    tell(_plainly(reply, to), members, as_json)
+    tell(_plainly(reply, to, bare=not facts.keys() - {"reason"}), members, as_json)
     if reply is None:
         raise typer.Exit(NODE_AWAY)
     raise typer.Exit(DONE if finding == "matches" else REFUSED)
@@ -113,7 +113,7 @@ def _digest(body: bytes) -> str:
     return sha256(body).hexdigest()
 
 
-def _plainly(reply: Reply | None, to: str) -> Iterable[RenderableType]:
+def _plainly(reply: Reply | None, to: str, *, bare: bool) -> Iterable[RenderableType]:
     from rich.text import Text
 
     from kpmsg.essence import spoken
@@ -131,7 +131,10 @@ def _plainly(reply: Reply | None, to: str) -> Iterable[RenderableType]:
         return
     differing = ", ".join(spoken(str(each)) for each in reply.data.get("differing", ()))
     replaced_by = readable(str(reply.data.get("replaced_by")))
-    text = _ADVICE[finding].format(who=name, differing=differing, replaced_by=replaced_by)
+    advice = "{who} issued this number. Nothing else was shown, or compared." if bare else _ADVICE["matches"]
+    text = (advice if finding == "matches" else _ADVICE[finding]).format(
+        who=name, differing=differing, replaced_by=replaced_by
+    )
     yield Text(text, "green" if finding == "matches" else "bold red")
     if reply.data.get("remarks"):
         yield Text(f"They add: {readable(str(reply.data['remarks']))}")

@@ -67,10 +67,10 @@ class Tolerance:
 
 
 def type_of(said: str, among: Sequence[str]) -> str:
-    """The one document type (short name) of `among` that `said` names, wholly or by how it begins. WishError if it is not one."""
+    """The one document type (short name) of `among` that `said` names, wholly or by a part of it. WishError if it is not one."""
     if said in among:
         return said
-    found = [name for name in among if name.startswith(said)] if said else []
+    found = [name for name in among if said.strip() and said.strip().lower() in name]
     if len(found) == 1:
         return found[0]
     if found:

@@ -35,7 +35,6 @@ from kpmsg.wording import readable, told, who
 Json = Mapping[str, Any]
 
 _INDENT: Final = (0, 0, 0, 2)
-_WHOSE: Final = {"us": "us", "them": "the other authority", "both": "both of us", "nobody": "nobody"}
 _FIELDS: Final = {"parcels": "parcels", "carats": "carats", "value_usd": "value in US$"}
 
 
@@ -149,7 +148,7 @@ def _facts(found: Json) -> list[tuple[str, str]]:
         for label, name in (("from", "exporter"), ("to", "importer"))
         if found.get(name)
     ]
-    facts.append(("waits for", _WHOSE.get(str(found.get("waiting_for")), _text(found.get("turn")))))
+    facts.append(("waits for", _whose(found.get("waiting_for"), [found.get("partner")])))
     if found.get("expires"):
         facts.append(("valid to", _text(found["expires"])))
     if found.get("revision"):
@@ -158,8 +157,15 @@ def _facts(found: Json) -> list[tuple[str, str]]:
     return facts + ([("marked", ", ".join(flags))] if flags else [])
 
 
+def _whose(side: object, them: Iterable[object]) -> str:
+    """Who has to move: we, or `them` by address, or both."""
+    if side == "them":
+        return ", ".join(map(who, them))
+    return "both of us" if side == "both" else _text(side) or "nobody"
+
+
 def _matter(matter: Json, today: date) -> Text:
-    side = _WHOSE.get(str(matter.get("waiting_for")), "somebody")
+    side = _whose(matter.get("waiting_for"), matter.get("authorities", ()))
     line = Text.assemble((f"{side}: ", "bold"), _text(matter.get("sentence")))
     if matter.get("due"):
         line.append(f" By {_text(matter['due'])} (").append_text(_days(matter["due"], today, " days")).append(

@@ -82,7 +82,9 @@ def problem(response: httpx.Response) -> list[tuple[str, str]]:
     return [(error["code"], error["pointer"]) for error in response.json()["errors"]]
 
 
-async def test_every_number_that_was_printed_is_accounted_for(desk: Office, client: httpx.AsyncClient) -> None:
+async def test_every_number_that_was_printed_is_accounted_for(
+    desk: Office, client: httpx.AsyncClient
+) -> None:
     for n in (2, 3, 101, 50):
         await notify(desk, n)
     await cancel(desk, 7, await notify(desk, 7))
@@ -157,21 +159,17 @@ async def test_what_was_stolen_and_notified_all_the_same_stands_out(
     assert series["ranges"][0]["used"] == 1
 
 
-@pytest.mark.parametrize(
-    ("body", "errors"),
-    [
+async def test_what_is_no_fact_about_our_numbers_is_refused(client: httpx.AsyncClient) -> None:
+    bodies: list[tuple[Any, list[tuple[str, str]]]] = [
         ([{"number": "AE 000001", "status": "void"}], [("number-foreign", "/0/number")]),
         ([{"number": "BW 000001", "status": "burnt"}], [("number-invalid", "/0/status")]),
         ([{"number": "BW 000001", "status": "void", "who": "me"}], [("number-invalid", "/0/who")]),
         ([{"number": 1, "status": "void"}], [("number-invalid", "/0/number")]),
         ([], [("number-invalid", "")]),
         ({"number": "BW 000001", "status": "void"}, [("number-invalid", "")]),
-    ],
-)
-async def test_what_is_no_fact_about_our_numbers_is_refused(
-    client: httpx.AsyncClient, body: Any, errors: list[tuple[str, str]]
-) -> None:
-    assert problem(await client.post("/v1/numbers", json=body)) == errors
+    ]
+    for body, errors in bodies:
+        assert problem(await client.post("/v1/numbers", json=body)) == errors, body
 
 
 async def test_recording_needs_a_scope_of_its_own(desk: Office) -> None:
@@ -195,13 +193,15 @@ async def test_a_number_that_is_not_here_is_answered_with_those_that_may_have_be
 ) -> None:
     for n in (12, 100):
         await notify(desk, n)
-    for typed in ("BW 00001Z", "BW-000021", "BW0000012"):
+    for typed in ("BW 00001Z", "BW-000021", "000012"):
         answer = await client.get(f"/v1/certificates/{typed}")
         assert (answer.status_code, answer.json()["code"]) == (404, "not-found")
         [near] = answer.json()["near"]
         assert near == {"key": "BW000012", "number": "BW 000012", "state": "notified", "partner": "AE"}, typed
     assert (await client.get("/v1/certificates/AE 999")).json()["near"] == []
-    assert (await client.get("/v1/certificates/BW 12")).status_code == 200  # the same number, as its issuer says
+    assert (
+        await client.get("/v1/certificates/BW 12")
+    ).status_code == 200  # the same number, as its issuer says
     for strange in ("%00", "x" * 300, "🦊", "'"):
         assert (await client.get(f"/v1/certificates/{strange}")).status_code == 404, strange
 
@@ -236,7 +236,14 @@ def connection(database_url: str) -> Any:
 
 
 def fill(connection: Connection, certificates: dict[str, str], recorded: dict[str, str]) -> None:
-    common = {"number": "", "issuer": "BW", "partner": "AE", "case": "{}", "first_at": "2026", "changed_at": "2026"}
+    common = {
+        "number": "",
+        "issuer": "BW",
+        "partner": "AE",
+        "case": "{}",
+        "first_at": "2026",
+        "changed_at": "2026",
+    }
     if certificates:
         rows = [common | {"key": key, "state": state} for key, state in certificates.items()]
         connection.execute(insert(t.certificate), rows)

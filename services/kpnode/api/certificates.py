@@ -30,6 +30,7 @@ from kpnode.store.views import CertificateRow, DocumentRow
 
 MOST_DOCUMENTS: Final = 200
 MOST_NEAR: Final = 10
+LONGEST: Final = 64  # characters of a number that anybody types
 
 
 class Filter(Page):
@@ -96,18 +97,22 @@ def mount(app: FastAPI, node: Node) -> None:
     )
     async def read_certificate(request: Request) -> Response:
         number = str(request.path_params["number"])
-        key = node.practice.key(number) if len(number) <= 64 else ""
-        row, rows, warned = await node.database.read(lambda c: _everything(c, key)) if key else (None, [], [])
+        key = node.practice.key(number) if len(number) <= LONGEST else ""
+        possible = key.isascii() and key.isalnum()
+        row, rows, warned = (
+            await node.database.read(lambda c: _everything(c, key)) if possible else (None, [], [])
+        )
         if row is None:
             detail = "No document about a certificate of this number has passed here."
-            raise Refused("not-found", detail, near=await _near(key) if key else [])
+            raise Refused("not-found", detail, near=await _near(number))
         parts = b",".join(shown.document(document) for document in reversed(rows))
         head = strictjson.dumps(_certificate(row) | {"alerts": [alerted(each) for each in warned]})
         return tagged(request, b"".join((head[:-1], b',"documents":[', parts, b"]}")))
 
-    async def _near(key: str) -> list[dict[str, Any]]:
+    async def _near(number: str) -> list[dict[str, Any]]:
         """Offered to whoever mistyped a number, never assumed."""
-        guesses = node.practice.near(key)
+        written = "".join(each for each in number[: LONGEST + 1] if each.isascii() and each.isalnum())
+        guesses = node.practice.near(written) if 0 < len(written) <= LONGEST else ()
         rows = await node.database.read(lambda c: views.certificates_by_key(c, guesses))
         names = ("key", "number", "state", "partner")
         return [{name: getattr(row, name) for name in names} for row in rows[:MOST_NEAR]]

@@ -33,6 +33,9 @@ SQLModel.metadata.naming_convention = {
 _Counter = BigInteger().with_variant(Integer, "sqlite")
 
 
+_OPEN = text("closed_at IS NULL")  # in a class of its own column `text`, the function has no name
+
+
 def _counter() -> Column[int]:
     return Column(_Counter, primary_key=True, autoincrement=True)
 
@@ -110,6 +113,15 @@ class Document(SQLModel, table=True):
             "seq",
             sqlite_where=text("answer IS NOT NULL"),
             postgresql_where=text("answer IS NOT NULL"),
+        ),
+        # Lists of a type that few documents have, or of what was never sent, would walk through all there are.
+        Index("ix_document_type_seq", "type", "seq"),
+        Index("ix_document_partner_type_seq", "partner", "type", "seq"),
+        Index(
+            "ix_document_withheld",
+            "seq",
+            sqlite_where=text("withheld IS NOT NULL"),
+            postgresql_where=text("withheld IS NOT NULL"),
         ),
     )
 
@@ -238,6 +250,15 @@ class Incident(SQLModel, table=True):
     closed_at: str | None = None
     closed_by: str | None = None
     closed_because: str | None = None
+    __table_args__ = (
+        Index("ix_incident_partner_seq", "partner", "seq"),
+        Index(
+            "ix_incident_open",
+            "seq",
+            sqlite_where=_OPEN,
+            postgresql_where=_OPEN,
+        ),
+    )
 
 
 class Quarantine(SQLModel, table=True):

@@ -52,6 +52,11 @@ def _partial_index(name: str, table: str, columns: list[str], where: str) -> Non
 def upgrade() -> None:
     op.add_column("document", _text("remarks", nullable=True))
     op.add_column("document", *_maybe("released_by"))
+    op.create_index("ix_document_type_seq", "document", ["type", "seq"])
+    op.create_index("ix_document_partner_type_seq", "document", ["partner", "type", "seq"])
+    _partial_index("ix_document_withheld", "document", ["seq"], "withheld IS NOT NULL")
+    op.create_index("ix_incident_partner_seq", "incident", ["partner", "seq"])
+    _partial_index("ix_incident_open", "incident", ["seq"], "closed_at IS NULL")
     op.add_column("certificate", sa.Column("waits", sa.String(), nullable=False, server_default="nobody"))
     for column in _maybe("matter", "due"):
         op.add_column("certificate", column)
