@@ -139,7 +139,7 @@ def fold(key: str, filed: Iterable[Filed], practice: Practice) -> Case:
         confirmations=tuple(current.item.id for current in standing.confirmations),
         rejected=tuple(sorted(standing.rejected)),
         differences=differences,
-        flags=_flags(versions, confirmed),
+        flags=_flags(standing, versions, confirmed),
         matters=open_matters,
     )
 
@@ -303,7 +303,7 @@ def _certificate(standing: Standing, key: str) -> tuple[str, str]:
     return key, key[:2]
 
 
-def _flags(versions: list[Filed], confirmed: Confirmed | None) -> tuple[str, ...]:
+def _flags(standing: Standing, versions: list[Filed], confirmed: Confirmed | None) -> tuple[str, ...]:
     flags = []
     if len(versions) > 1:
         flags.append("amended")
@@ -317,7 +317,8 @@ def _flags(versions: list[Filed], confirmed: Confirmed | None) -> tuple[str, ...
         flags.append("technical")
     if confirmed is not None and confirmed.content.notification is None:
         flags.append("unannounced")
-    if versions and confirmed is not None and confirmed.item.source != versions[0].document.recipient:
+    told = {notification.document.recipient for notification in standing.notifications}
+    if told and confirmed is not None and confirmed.item.source not in told:
         flags.append("diverted")
     return tuple(flags)
 

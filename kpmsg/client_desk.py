@@ -17,6 +17,9 @@ from kpmsg.asking import Asking, Json, list_in, object_in, unreadable
 from kpmsg.documents import certificate_key
 
 _JSON = {"content-type": "application/json"}
+_SOON = 0.25
+"""Seconds between the first looks for an answer: a node that is there gives it at once."""
+
 _ANSWERS = ("certificate-answer", "rejection")
 
 
@@ -39,6 +42,7 @@ class Desk(Asking):
 
     def reply_to(self, query: str, number: str, *, wait: int = 0) -> Reply | None:
         """The issuer's answer to a certificate query of ours (`query` is its id), or its rejection; None after `wait` seconds without."""
+        left = float(wait)
         while True:
             for kind in _ANSWERS:
                 asked = {"certificate": certificate_key(number), "type": kind, "direction": "in"}
@@ -47,10 +51,11 @@ class Desk(Asking):
                     data = document.get("data") if isinstance(document, dict) else None
                     if isinstance(data, dict) and query in (data.get("query"), data.get("refers_to")):
                         return Reply(found, data)
-            if wait <= 0:
+            if left <= 0:
                 return None
-            wait -= 1
-            self._sleep(1.0)
+            pause = _SOON if wait - left < 1 else 1.0
+            left -= pause
+            self._sleep(pause)
 
     def work(
         self,

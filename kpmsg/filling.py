@@ -56,6 +56,8 @@ class Tolerance:
             before, after = Decimal(notified), Decimal(found)
         except ArithmeticError:
             return False
+        if not (before.is_finite() and after.is_finite()):
+            return False
         if field == "carats":
             allowed = max(self.carats, before * self.carats_share)
         else:

@@ -182,7 +182,9 @@ def _confirmation(scene: Scene, practice: Practice) -> Iterator[Matter]:
 
 
 def _replied(scene: Scene, request: Filed) -> bool:
-    return any(
+    """By a status, or by a confirmation written after it, even one that says that nothing was received."""
+    confirmed = scene.confirmed
+    return (confirmed is not None and confirmed.item.document.time > request.document.time) or any(
         isinstance(i.data, ConfirmationStatus) and i.data.request == request.id
         for i in scene.standing.effective
     )

@@ -202,9 +202,7 @@ def _cancellation(item: Filed, data: Cancellation, standing: Standing, *, ours: 
     # Of two notifications of one number, one must be taken out of the way: but not that of which a version was confirmed.
     several = len(standing.active) > 1
     of_this = {target.id} if several else {target.id, None}
-    named = (
-        (standing.named(c), c.content.knows_cancellation == item.id) for c in standing.receipts_of_goods
-    )
+    named = ((standing.named(c), c.content.knows_cancellation == item.id) for c in standing.receipts_of_goods)
     if not any((None if about is None else about.id) in of_this and not known for about, known in named):
         return
     if ours or data.knows_confirmation is not None:
@@ -288,11 +286,25 @@ def _unknown(item: Filed, standing: Standing) -> Iterator[Problem]:
     certificate = getattr(item.data, "certificate", None)
     if certificate is None or certificate.issuer != item.document.recipient[:2]:
         return
+    if isinstance(item.data, IrregularityNotice) and _denied(standing):
+        return  # what the importing authority owes once it has been told so
     # One whose notification was rejected has been issued all the same: a rejection blinds its author, it stops no diamonds.
     if not any(
         isinstance(n.data, ExportNotification) and n.source == item.document.recipient for n in standing.items
     ):
         yield breach(UNCERTAIN, "unknown", "/data/certificate/number_raw")
+
+
+def _denied(standing: Standing) -> bool:
+    """Whether the issuer has said already that it never issued the number."""
+    return any(
+        isinstance(i.data, CertificateAnswer) and i.data.finding == "unknown" for i in standing.effective
+    ) or any(
+        reason.code == UNCERTAIN
+        for i in standing.rejections
+        if isinstance(i.data, Rejection)
+        for reason in i.data.reasons
+    )
 
 
 # -- both sides --------------------------------------------------------------------------------------------------------

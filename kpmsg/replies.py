@@ -91,6 +91,10 @@ def _finding(
     me = item.document.recipient
     standing = Standing(filed)
     notified = [n for n in standing.notifications if n.source == me]
+    if not notified and any(n.source == me for n in standing.notified):
+        recorded = (
+            recorded or "issued"
+        )  # its recipient has rejected what we notified; the number is ours all the same
     if recorded in {"void", "lost", "stolen"}:
         return {"finding": recorded}
     if not notified:

@@ -7,10 +7,10 @@ authority's desk. What crossed on its way is expressed by saying before `hear`.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from itertools import count
 from typing import Any
 from uuid import UUID
 
@@ -25,15 +25,22 @@ from kpmsg.standing import Filed
 from kpnode.sample import Trade
 
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
-_numbers = count(1)
 
 
-def write(draft: Mapping[str, Any], source: str, at: datetime, *, message_id: str | None = None) -> Filed:
-    """A document as `source` would have signed it."""
-    number = next(_numbers)
+@dataclass(frozen=True, slots=True)
+class Written(Filed):
+    """A document with the bytes that its author signed."""
+
+    payload: bytes = field(repr=False)
+
+
+def write(draft: Mapping[str, Any], source: str, at: datetime, *, message_id: str | None = None) -> Written:
+    """A document as `source` would have signed it. The same draft at the same time is the same document, whenever it is run."""
+    told = json.dumps([draft, source], sort_keys=True, default=str).encode()
+    number = int.from_bytes(hashlib.sha256(told).digest()[:7])
     made = UUID(int=(int(at.timestamp() * 1000) << 80) | (7 << 76) | (2 << 62) | number)
     document, payload = documents.compose(dict(draft), source=source, id=message_id or made, time=at)
-    return Filed(hashlib.sha256(payload).hexdigest(), document)
+    return Written(hashlib.sha256(payload).hexdigest(), document, payload)
 
 
 @dataclass

@@ -2,21 +2,27 @@
 
 That something is owed was decided, and committed, when the document was admitted (`kpnode.store.cases`). Here it is said, as a
 document like any other. It may fail as often as it likes: what is owed stays owed, and an answer is committed together with
-the end of its debt, so it is said once.
+the end of its debt, so it is said once. Each fails for itself: no document, and no partner, holds up what others are owed.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 
-from kpmsg.errors import DraftError
+import structlog
+
+from kpmsg.errors import DraftError, KeyFileError
 from kpmsg.policy import Practice
 from kpnode.author import Identity, compose, rfc3339
 from kpnode.peer import Peer, may_deny
 from kpnode.store import answers
-from kpnode.store.database import Database, Transaction
+from kpnode.store.database import Database, StoreError
 from kpnode.store.submissions import ClaimedError, Committed, Submission
+
+log = structlog.get_logger()
+Commit = Callable[[Submission], Awaitable[Committed]]
 
 
 async def answer(
@@ -25,27 +31,49 @@ async def answer(
     peers: Mapping[str, Peer],
     practice: Practice,
     clock: Callable[[], datetime],
-    commit: Callable[[Submission], Awaitable[Committed]],
+    commit: Commit,
+) -> int:
+    """Say what is owed and may be said now; returns how many answers could not be given for a fault of ours."""
+    failed, after = 0, 0
+    while some := await database.read(lambda c, a=after: answers.owing(c, a)):  # type: ignore[misc]
+        for seq in some:
+            try:
+                await _answer_one(seq, identity, database, peers, practice, clock, commit)
+            except (StoreError, KeyFileError):
+                raise  # would be the same for all of them
+            except Exception:
+                failed += 1
+                log.exception("answer-failed", document=seq)
+        after = some[-1]
+    return failed
+
+
+async def _answer_one(
+    seq: int,
+    identity: Identity,
+    database: Database,
+    peers: Mapping[str, Peer],
+    practice: Practice,
+    clock: Callable[[], datetime],
+    commit: Commit,
 ) -> None:
-    """Say what is owed and may be said now."""
-    at = rfc3339(clock())
-    for owed in await database.read(lambda c: answers.owed(c, practice, at)):
-        if not owed.certain and owed.draft is not None and not may_deny(peers, owed.author, owed.id):
-            continue  # "never issued" may only be said by a node that knows all that it has issued (I17)
-
-        def settle(connection: Transaction, owed: answers.Owed = owed) -> None:
-            answers.settle(connection, owed.id)
-
-        if owed.draft is None:  # a notification has come back meanwhile, say
-            await database.write(settle)
-            continue
-        now = clock()
-        items = compose([owed.draft], identity, now, practice)
+    now = clock()
+    owed = await database.read(lambda c: answers.owed(c, seq, practice, rfc3339(now)))
+    if owed is None:
+        return
+    if not owed.certain and owed.draft is not None and not may_deny(peers, owed.author, owed.id):
+        return  # "never issued" may only be said by a node that knows all that it has issued (I17)
+    if owed.draft is not None:
+        draft, occasion = owed.draft, f"{owed.occasion}:{owed.id}"
+        if identity.signs_at_once:
+            items = compose([draft], identity, now, practice)
+        else:
+            items = await asyncio.to_thread(compose, [draft], identity, now, practice)
         try:
-            await commit(
-                Submission("node", f"{owed.occasion}:{owed.id}", owed.id, tuple(items), rfc3339(now), owed.id)
-            )
-        except (ClaimedError, DraftError):  # it has come back from the partner meanwhile
-            await database.write(settle)
-        for peer in peers.values():
-            peer.doubts.pop(owed.id, None)
+            await commit(Submission("node", occasion, owed.id, tuple(items), rfc3339(now), owed.id))
+        except (ClaimedError, DraftError):
+            owed = None  # it has come back from the partner meanwhile
+    if owed is None or owed.draft is None:  # or a notification has come back meanwhile, say
+        await database.write(lambda c: answers.settle(c, seq))
+    for peer in peers.values():
+        peer.doubts.pop(occasion, None)

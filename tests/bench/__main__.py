@@ -1,6 +1,7 @@
 """Measure the floor and our node in turns, in one run, and print them beside each other.
 
-`python -m tests.bench [--quick] [--db sqlite|postgres|both] [--json FILE] [--profile DIR]`. Figures move with the
+`python -m tests.bench [--quick] [--db sqlite|postgres|both] [--json FILE] [--profile DIR]`; with `--scale [N]` another
+question is measured, `tests.bench.scale`: what N stored certificates cost. Figures move with the
 machine and with whatever else runs on it, so both subjects stay up together and take every scenario in turns (floor,
 node, node, floor, ...); the ratio is what to read. Exit status 1 means that a request failed, never that something
 was slow.
@@ -29,6 +30,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kpnode.throwaway import Broker, Postgres
+from tests.bench import scale
 from tests.bench.floor import Floor
 from tests.bench.load import Measurement, Request, drive
 from tests.bench.node import Node
@@ -271,6 +273,14 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--db", choices=("sqlite", "postgres", "both"), default="both")
     parser.add_argument("--only", choices=("floor", "node"), help="measure one of the two")
+    parser.add_argument(
+        "--scale",
+        type=int,
+        nargs="?",
+        const=1_000_000,
+        metavar="N",
+        help="instead: a node with N certificates (a million) beside one with 10,000; takes 10 GB and half an hour",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
     parser.add_argument(
         "--profile", type=Path, metavar="DIR", help="run the processes under a profiler (slower)"
@@ -286,11 +296,14 @@ def main() -> int:
         chosen.profile.mkdir(parents=True, exist_ok=True)
     load = os.getloadavg()[0]
     say.print(f"{os.cpu_count()} cores, Python {platform.python_version()}, load before the start {load:.1f}")
+    kinds = ("sqlite", "postgres") if chosen.db == "both" else (chosen.db,)
+    if chosen.scale is not None:
+        return scaled(kinds, chosen, say)
     scenarios = [s.shortened() for s in (ONE, MANY, BULK)] if chosen.quick else [ONE, MANY, BULK]
     makers: dict[str, Callable[[Path | None], Subject]] = {"floor": Floor, "node": Node}
     wanted = [chosen.only] if chosen.only else list(makers)
     results: Results = {}
-    for kind in ("sqlite", "postgres") if chosen.db == "both" else (chosen.db,):
+    for kind in kinds:
         profile = chosen.profile / kind if chosen.profile else None
         if profile is not None:
             profile.mkdir(exist_ok=True)
@@ -310,6 +323,13 @@ def main() -> int:
             style="bold red",
         )
     return 1 if failed else 0
+
+
+def scaled(kinds: Sequence[str], chosen: argparse.Namespace, say: Console) -> int:
+    reports, status = scale.main(kinds, chosen.scale, quick=chosen.quick, say=say)
+    if chosen.json is not None:
+        chosen.json.write_text(json.dumps(reports, indent=2) + "\n")
+    return status
 
 
 def report(results: Results, load: float) -> dict[str, Any]:

@@ -9,14 +9,11 @@ import os
 import shutil
 import socket
 import statistics
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
-from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -24,33 +21,14 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from kpnode.api.requests import cursor_for
 from kpnode.throwaway import Postgres
-from tests.bench import drafts
 from tests.bench.load import Request
-from tests.bench.scale_fill import DIGITS, PARTNERS
-from tests.bench.scale_node import ME, Scaled, prepare
+from tests.bench.scale_node import Scaled, prepare
+from tests.bench.scale_questions import READS, REPORT, SUBMISSIONS, Question
 
 AIM = 1.5
 EACH = 9_500
 """Bytes on disk for each certificate, at the most, with indexes and what PostgreSQL keeps of its log."""
-
-PARTNER = "AE"
-UNCONNECTED = frozenset({200, 201})
-
-Ask = Callable[[int], Request]
-
-
-@dataclass(frozen=True)
-class Question:
-    """`ask(n)` is the n-th request. `aimed`: the issue's own aim holds for it; all others are watched for company."""
-
-    what: str
-    ask: Callable[[Scaled, int], Request]
-    times: int = 150
-    aimed: bool = True
-    expected: int = 200
-    cold: bool = False  # the database's file is thrown out of the system's memory before each
 
 
 @dataclass
@@ -114,102 +92,6 @@ class Caller:
         self._socket.close()
 
 
-# --- what is asked ------------------------------------------------------------------------------------------------------
-
-_serial = count(1)
-
-
-def _submit(_: Scaled, __: int) -> Request:
-    n = next(_serial)
-    return Request("POST", "/v1/documents", _json(n), drafts.body(n, "99"))
-
-
-def _bulk(_: Scaled, __: int) -> Request:
-    n = next(_serial)
-    return Request("POST", "/v1/documents", _json(n), drafts.bulk_body(n, 100, "98"))
-
-
-def _json(n: int) -> dict[str, str]:
-    key = f"scale-{n:x}-{Random(n).getrandbits(64):016x}"
-    return {"Content-Type": "application/json", "Prefer": "return=minimal", "Idempotency-Key": key}
-
-
-def _get(path: str) -> Callable[[Scaled, int], Request]:
-    return lambda _, __: Request("GET", path)
-
-
-def _certificate(node: Scaled, n: int) -> Request:
-    keys = node.filled.keys
-    return Request("GET", f"/v1/certificates/{keys[n * 7919 % len(keys)]}")
-
-
-def _unknown(_: Scaled, n: int) -> Request:
-    return Request("GET", f"/v1/certificates/{ME}{8_000_000 + n * 7919 % 900_000:0{DIGITS}d}")
-
-
-def _document(suffix: str) -> Callable[[Scaled, int], Request]:
-    def ask(node: Scaled, n: int) -> Request:
-        ids = node.filled.ids
-        return Request("GET", f"/v1/documents/{ids[n * 7919 % len(ids)]}{suffix}")
-
-    return ask
-
-
-def _middle_certificates(node: Scaled, _: int) -> Request:
-    return Request("GET", f"/v1/certificates?cursor={cursor_for(*node.filled.middle)}")
-
-
-def _middle_documents(node: Scaled, _: int) -> Request:
-    return Request("GET", f"/v1/documents?partner={PARTNER}&cursor={cursor_for(node.certificates)}")
-
-
-def _events(node: Scaled, n: int) -> Request:
-    return Request("GET", f"/v1/events?limit=50&after={1 + n * 7919 % (2 * node.certificates)}")
-
-
-QUESTIONS: Sequence[Question] = (
-    Question("submit one notification", _submit, 300, expected=201),
-    Question("submit 100 in one request", _bulk, 40, expected=201),
-    Question("certificate by number, any", _certificate, 400),
-    Question("certificate by number, the same", _get("/v1/certificates/BW0000007"), 300),
-    Question("certificate, unknown number", _unknown, 200, expected=404),
-    Question("work list: for us", _get("/v1/worklist?waiting_for=us")),
-    Question("work list: for them", _get("/v1/worklist?waiting_for=them")),
-    Question("work list: overdue", _get("/v1/worklist?waiting_for=them&overdue=true")),
-    Question("work list: one kind", _get("/v1/worklist?waiting_for=us&kind=confirmation")),
-    Question("work list: one partner", _get(f"/v1/worklist?waiting_for=them&partner={PARTNER}")),
-    Question("work list: summary", _get("/v1/worklist/summary")),
-    Question("queues", _get("/v1/queues")),
-    Question("queue of one partner", _get(f"/v1/partners/{PARTNER}/queue")),
-    Question("certificates: first page", _get("/v1/certificates"), aimed=False),
-    Question("certificates: by state", _get("/v1/certificates?state=notified"), aimed=False),
-    Question("certificates: by rare state", _get("/v1/certificates?state=seized"), aimed=False),
-    Question("certificates: by partner", _get(f"/v1/certificates?partner={PARTNER}"), aimed=False),
-    Question("certificates: by both", _get(f"/v1/certificates?partner={PARTNER}&state=notified"), aimed=False),
-    Question("certificates: in the middle", _middle_certificates, aimed=False),
-    Question("certificates: how they begin", _get("/v1/certificates?starts_with=BW00001"), aimed=False),
-    Question("documents: first page", _get("/v1/documents"), aimed=False),
-    Question("documents: by partner", _get(f"/v1/documents?partner={PARTNER}"), aimed=False),
-    Question("documents: by partner, in the middle", _middle_documents, aimed=False),
-    Question("documents: by type", _get("/v1/documents?type=import-confirmation"), aimed=False),
-    Question("documents: by rare type", _get("/v1/documents?type=return-notice"), aimed=False),
-    Question("documents: by partner, rare type", _get(f"/v1/documents?partner={PARTNER}&type=return-notice"), aimed=False),
-    Question("documents: waiting", _get("/v1/documents?delivery=waiting"), aimed=False),
-    Question("documents: withheld", _get("/v1/documents?delivery=withheld"), aimed=False),
-    Question("documents: of a certificate", _get("/v1/documents?certificate=BW0000007"), aimed=False),
-    Question("document by id", _document(""), aimed=False),
-    Question("receipt of a document", _document("/receipt"), aimed=False),
-    Question("incidents: open", _get("/v1/incidents"), aimed=False),
-    Question("incidents: of a partner", _get(f"/v1/incidents?state=closed&partner={PARTNER}"), aimed=False),
-    Question("events: from anywhere", _events, aimed=False),
-    Question("metrics", _get("/metrics"), 60, aimed=False),
-    Question("certificate by number, from disk", _certificate, 25, aimed=False, cold=True),
-)  # fmt: skip
-
-REPORT = Question("report of all numbers", _get("/v1/numbers/report"), 5, aimed=False)
-"""Goes through all numbers of the series: it costs as much as there are."""
-
-
 # --- asking -------------------------------------------------------------------------------------------------------------
 
 
@@ -269,7 +151,9 @@ def measure(kind: str, sizes: Sequence[int], share: float, say: Console) -> Resu
             node = prepare(directory / str(size), url, size)
             stack.callback(node.stop)
             nodes.append(node)
-            say.print(f"{kind}: {size:,} in {node.fill_seconds:.0f} s, {stored(url) / 1e6:,.0f} MB", style="dim")
+            say.print(
+                f"{kind}: {size:,} in {node.fill_seconds:.0f} s, {stored(url) / 1e6:,.0f} MB", style="dim"
+            )
         return run(kind, nodes, share, stored, say)
 
 
@@ -285,20 +169,25 @@ def run(kind: str, nodes: list[Scaled], share: float, stored: Callable[[str], in
             callers.append(caller)
         time.sleep(3)  # the first round of a node that has just started
         figures = []
-        for question in (*QUESTIONS, REPORT):
+        for question in (*READS, REPORT, *SUBMISSIONS):
             if question.cold and kind != "sqlite":
                 continue
             say.print(f"{kind}: {question.what}", style="dim")
             figures.append(ask(question, callers, share=share))
+        figures.sort(key=lambda each: each.question not in SUBMISSIONS)  # asked last, and told first
         resident = {node.certificates: node.resident for node in nodes}
-        return Result(kind, nodes, figures, resident, {n.certificates: stored(n.settings.database_url) for n in nodes})
+        return Result(
+            kind, nodes, figures, resident, {n.certificates: stored(n.settings.database_url) for n in nodes}
+        )
 
 
 def _room(directory: Path, certificates: int, say: Console) -> None:
     needed, free = certificates * EACH, shutil.disk_usage(directory).free
     say.print(f"about {needed / 1e9:.1f} GB are needed in {directory.parent}, {free / 1e9:.1f} GB are free")
     if free < needed:
-        raise NoRoomError(f"{directory.parent} has {free / 1e9:.1f} GB free, and {needed / 1e9:.1f} are needed (set TMPDIR)")
+        raise NoRoomError(
+            f"{directory.parent} has {free / 1e9:.1f} GB free, and {needed / 1e9:.1f} are needed (set TMPDIR)"
+        )
 
 
 def _databases(
@@ -313,7 +202,7 @@ def _databases(
     # What a server of its own would have at the least; a checkpoint in the middle of a measurement helps nobody.
     settings = ("shared_buffers=256MB", "max_wal_size=4GB", "checkpoint_timeout=1h")
     server = stack.enter_context(Postgres(settings=settings))
-    return server.create_database, lambda url: _postgres_bytes(url)
+    return server.create_database, _postgres_bytes
 
 
 def _postgres_bytes(url: str) -> int:
@@ -342,13 +231,25 @@ def print_result(result: Result, say: Console) -> None:
         cells = [f"{each.median(size):.2f} ({each.p95(size):.2f})" for size in (small, large)]
         linear = each.question is REPORT
         aim = "" if linear else f"{AIM}" if each.question.aimed else f"({AIM})"
-        table.add_row(each.question.what, *cells, f"{each.ratio:.2f}", aim, style=None if linear or each.ratio <= AIM else "red")
+        table.add_row(
+            each.question.what,
+            *cells,
+            f"{each.ratio:.2f}",
+            aim,
+            style=None if linear or each.ratio <= AIM else "red",
+        )
     for what, figures in (
         ("start of the node, s", {node.certificates: node.started_in for node in result.nodes}),
         ("resident memory, MB", {size: n / 1e6 for size, n in result.resident.items()}),
         ("database, MB", {size: n / 1e6 for size, n in result.bytes_stored.items()}),
     ):
-        table.add_row(what, f"{figures[small]:,.1f}", f"{figures[large]:,.1f}", f"{figures[large] / figures[small]:.2f}", "")
+        table.add_row(
+            what,
+            f"{figures[small]:,.1f}",
+            f"{figures[large]:,.1f}",
+            f"{figures[large] / figures[small]:.2f}",
+            "",
+        )
     say.print(table)
 
 
@@ -381,7 +282,8 @@ def report(result: Result) -> dict[str, Any]:
 
 def main(kinds: Sequence[str], large: int, *, quick: bool, say: Console) -> tuple[list[dict[str, Any]], int]:
     """Measure; what there is to report, and the exit status: 1 if a request failed, never because something was slow."""
-    reports, status = [], 0
+    reports: list[dict[str, Any]] = []
+    status = 0
     sizes = (max(100, min(10_000, large // 10)), large)
     for kind in kinds:
         try:

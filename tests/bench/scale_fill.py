@@ -37,9 +37,6 @@ PARTNERS = (
     "AE", "AO", "AU", "BR", "CA", "CD", "CF", "CM", "CN", "GH", "GN", "GY", "IL", "IN", "JP",
     "KR", "LB", "LR", "LS", "MX", "NA", "NZ", "RU", "SG", "SL", "TH", "TR", "TZ", "US", "ZA",
 )  # fmt: skip
-A_DAY = 250
-"""Certificates a day: a million are eleven years."""
-
 A_RECEIPT = 20
 """Documents covered by one receipt."""
 
@@ -134,7 +131,7 @@ class _Letter:
 
     @cached_property
     def pattern_key(self) -> bytes:
-        return json.loads(self.payload)["subject"].encode()
+        return str(json.loads(self.payload)["subject"]).encode()
 
 
 @dataclass(frozen=True)
@@ -176,6 +173,7 @@ class Filler:
     me: str
     practice: Practice
     today: date
+    a_day: int = 250  # a million are eleven years
     author: str = "erp"
     _lives: dict[tuple[Any, ...], _Life] = field(default_factory=dict)
     _rows: dict[str, list[tuple[Any, ...]]] = field(default_factory=lambda: defaultdict(list))
@@ -186,13 +184,13 @@ class Filler:
     def fill(self, url: str, count: int) -> Fill:
         """Write `count` certificates and what belongs to them."""
         done = Fill(count)
-        days = -(-count // A_DAY)
+        days = -(-count // self.a_day)
         undelivered = count - max(1, count // 500)  # what the partners' registers do not hold yet
         with _writing(url) as (sink, commit):
             awaited: list[_Awaited] = []
             for n in range(count):
                 delivered = n < undelivered
-                day, within = divmod(n, A_DAY)
+                day, within = divmod(n, self.a_day)
                 if within == 0:
                     self._replies(awaited, delivered=delivered)
                     awaited = []
@@ -202,7 +200,7 @@ class Filler:
                     commit()
             self._replies(awaited, delivered=False)
             for (partner, side), register in self._registers.items():
-                self._receipt(partner, side, register, self._at(0, A_DAY - 1))
+                self._receipt(partner, side, register, self._at(0, self.a_day - 1))
             self._flush(sink)
             commit()
         self._finish(url, done)
@@ -267,7 +265,9 @@ class Filler:
         day = self.today - timedelta(days=ago + 1)
         key = source[:2] + _PATTERN
         draft = Trade(source, recipient, on=day).notification(ago % 97)
-        wish = {"requested": True} | ({"reply_by": str(self.today + timedelta(days=21))} if kind == "later" else {})
+        wish = {"requested": True} | (
+            {"reply_by": str(self.today + timedelta(days=21))} if kind == "later" else {}
+        )
         certificate = {"certificate": {"number_raw": key, "issuer": source[:2], "kind": "kp"}}
         draft = draft | {"data": draft["data"] | certificate | {"confirmation": wish}}
         letters = [self._letter(0, draft, source, day)]
@@ -363,7 +363,9 @@ class Filler:
     def _incident(self, partner: str, key: str, document_id: str, at: str, *, closed: bool) -> None:
         closing = (at, "officer", "Looked into; nothing wrong.") if closed else (None, None, None)
         text = "The value in US dollars differs from what was notified by more than a quarter."
-        self._rows["incident"].append((at, "rule-I06", partner, document_id, key, text, b"{}" * 300, *closing))
+        self._rows["incident"].append(
+            (at, "rule-I06", partner, document_id, key, text, b"{}" * 300, *closing)
+        )
 
     def _flush(self, sink: Sink) -> None:
         for name, rows in self._rows.items():
@@ -375,7 +377,7 @@ class Filler:
         engine = create_engine(url)
         with engine.begin() as connection:
             for partner in PARTNERS:
-                ends = {}
+                ends: dict[str, Any] = {}
                 for side in ("held", "known"):
                     register = self._registers[partner, side]
                     ends |= {f"{side}_size": register.size, f"{side}_head": register.head.hex()}

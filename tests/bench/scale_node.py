@@ -25,7 +25,12 @@ from tests.bench.scale_fill import DIGITS, PARTNERS, Fill, Filler
 from tests.exchange import Keys
 
 ME = "BW"
-SERIES = {"letters": ME, "digits": DIGITS, "ranges": [{"first": 1, "last": 9_999_999}], "valid_from": "2003-01-01"}
+SERIES = {
+    "letters": ME,
+    "digits": DIGITS,
+    "ranges": [{"first": 1, "last": 9_999_999}],
+    "valid_from": "2003-01-01",
+}
 PRINTED = Policy.model_validate({"numbers": [SERIES]})
 
 
@@ -39,11 +44,11 @@ class Scaled:
     key: str
     fill_seconds: float
     started_in: float = 0.0
-
-    def __post_init__(self) -> None:
-        self._processes = Processes(f"scale-{self.certificates}")
+    _processes: Processes | None = None
 
     def start(self) -> None:
+        """Run the node, and return when it answers."""
+        self._processes = Processes(f"scale-{self.certificates}")
         began = time.perf_counter()
         self._processes.start(
             ME, ["-m", "kpnode", "run"], port_open(self.settings.api.port), _environment(self.settings)
@@ -51,11 +56,15 @@ class Scaled:
         self.started_in = time.perf_counter() - began
 
     def stop(self) -> None:
-        self._processes.stop()
+        """May be called at any stage, and twice."""
+        if self._processes is not None:
+            self._processes.stop()
+            self._processes = None
 
     @property
     def resident(self) -> int:
-        """Bytes."""
+        """Bytes; of a node that runs."""
+        assert self._processes is not None
         return sum(psutil.Process(pid).memory_info().rss for pid in self._processes.ids().values())
 
 

@@ -107,7 +107,9 @@ async def test_a_reweighed_parcel_is_queried_answered_and_amended(pair: list[tup
         filed = await ae.database.read(lambda c: cases.filed(c, [NUMBER])[NUMBER])
         parcels = documents.ExportNotification.model_validate(filed[0].document.data).parcels
         found = {"/found/parcels": parcels + 1, "/outcome": "confirmed_with_discrepancy"}
-        found["/discrepancies"] = [{"field": "parcels", "found": str(parcels + 1), "disposition": "under_query"}]
+        found["/discrepancies"] = [
+            {"field": "parcels", "found": str(parcels + 1), "disposition": "under_query"}
+        ]
         await say(ae, "import-confirmation", found)
         doubts = [{"field": "parcels", "notified": str(parcels), "found": str(parcels + 1)}]
         await say(ae, "discrepancy-query", {"/doubts": doubts})
@@ -141,7 +143,11 @@ async def test_a_cancellation_that_crosses_a_confirmation_waits_for_officers_of_
             cancellation = await say(bw, "cancellation")
             confirmation = await say(ae, "import-confirmation")
         found = await agreed(play, State.CROSSED_CANCELLATION)
-        assert (found["cancellation"], found["confirmations"], found["turn"]) == (cancellation, [confirmation], "both")
+        assert (found["cancellation"], found["confirmations"], found["turn"]) == (
+            cancellation,
+            [confirmation],
+            "both",
+        )
         assert "rule-I08" in await incidents(bw)
         assert "rule-A02" in await incidents(ae)
         with pytest.raises(DraftError) as refused:
@@ -184,7 +190,10 @@ async def test_a_query_is_answered_by_the_node_itself(pair: list[tuple[str, str]
         draft = trade().notification(1)
         await notified(play)
         number = draft["data"]["certificate"]["number_raw"] if known else "BW 999999"
-        data = {"certificate": {"number_raw": number, "issuer": "BW", "kind": "kp"}, "carats": draft["data"]["carats"]}
+        data = {
+            "certificate": {"number_raw": number, "issuer": "BW", "kind": "kp"},
+            "carats": draft["data"]["carats"],
+        }
         query = await submit(ae, {"type": "certificate-query", "recipient": "BW", "data": data})
         key = documents.certificate_key(number)
 
@@ -229,7 +238,9 @@ async def test_without_such_a_rule_leading_zeros_count(files: list[tuple[str, st
         assert (await case(bw))["state"] == "notified"
 
 
-async def test_a_number_recorded_as_issued_on_paper_is_not_called_unknown(files: list[tuple[str, str]]) -> None:
+async def test_a_number_recorded_as_issued_on_paper_is_not_called_unknown(
+    files: list[tuple[str, str]],
+) -> None:
     async with stage(*files) as play:
         bw, ae = play.sites["BW"].running, play.sites["AE"].running
         row = {"key": NUMBER, "number": "BW 000002", "status": "issued", "at": bw.stamp(), "by": "clerk"}
@@ -300,3 +311,24 @@ async def test_the_first_confirmation_stays_when_a_second_without_supersedes_com
             await say(ae, "import-confirmation", {"/supersedes": LEFT_OUT})
         assert refused.value.code == "I09"
         assert (await case(play.sites["BW"].running))["confirmations"] == [first]
+
+
+async def test_a_backlog_that_comes_at_once_is_judged_as_if_each_document_had_come_alone(
+    pair: list[tuple[str, str]],
+) -> None:
+    """Detained, then confirmed; amended, then cancelled: what followed is no reason to reject what went before."""
+    async with stage(*pair) as play:
+        bw, ae = play.sites["BW"].running, play.sites["AE"].running
+        await notified(play)
+        async with wire_down(play):
+            await say(ae, "import-confirmation", {"/outcome": "detained"})
+            final = await say(ae, "import-confirmation")
+            await submit(bw, trade().notification(2))
+            await say(bw, "export-amendment", {"/content/issuing_authority": "Diamond Hub"}, "BW000003")
+            await say(bw, "cancellation", {"/reason": "not_shipped"}, "BW000003")
+        assert (await agreed(play, State.CONFIRMED))["confirmations"] == [final]
+        assert (await agreed(play, State.CANCELLED, "BW000003"))["revision"] == 1
+        for node in (bw, ae):
+            assert await incidents(node) == []
+            types = await node.database.read(lambda c: set(c.execute(select(t.document.c.type)).scalars()))
+            assert documents.Rejection.type not in types

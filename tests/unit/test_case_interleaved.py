@@ -149,7 +149,9 @@ def holds_together(case: Case, file: list[Filed]) -> None:
     """What must be true of any case."""
     by_id = {item.id: item for item in file}
     rejected = {
-        item.data.refers_to for item in file if isinstance(item.data, Rejection) and item.data.refers_to in by_id
+        item.data.refers_to
+        for item in file
+        if isinstance(item.data, Rejection) and item.data.refers_to in by_id
     }
     assert set(case.rejected) <= rejected
     assert not set(case.confirmations) & rejected, "what was rejected does not count"
@@ -171,7 +173,9 @@ def _came(item: Filed) -> bool:
 
 @given(STEPS)
 @settings(max_examples=100, deadline=None)
-def test_a_case_never_depends_on_what_is_still_on_its_way_being_known(steps: list[tuple[str, str, int]]) -> None:
+def test_a_case_never_depends_on_what_is_still_on_its_way_being_known(
+    steps: list[tuple[str, str, int]],
+) -> None:
     """At every moment, each side can compute its own case from what it has, and no order of it matters."""
     pair = Pair()
     pair.say("BW", "export-notification", {})

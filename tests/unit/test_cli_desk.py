@@ -277,7 +277,7 @@ def test_an_amendment_of_one_line_amends_the_line_and_says_so() -> None:
 )
 def test_an_answer_that_corrects_nothing_names_no_correction(verdict: str, instruction: str) -> None:
     answers = [{"field": "carats", "verdict": "correct_to", "corrected": "98.50"}]
-    draft = {"type": "discrepancy-response", "recipient": "AE"}
+    draft: dict[str, Any] = {"type": "discrepancy-response", "recipient": "AE"}
     draft |= {"data": {"answers": answers, "instruction": "endorse_correction"}}
     data = said(draft, f"/answers/0/verdict={verdict}")
     assert data["instruction"] == instruction
@@ -346,7 +346,7 @@ def run(*arguments: str) -> Result:
     result = CliRunner().invoke(cli.app, list(arguments))
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     assert not dangerous(result.output), dangerous(result.output)
-    told = [line for line in result.output.splitlines() if not line.startswith(("kpmsg: ", "{"))]
+    told = [line for line in result.output.splitlines() if not line.startswith(("kpmsg: ", "Error: ", "{"))]
     assert max(map(len, told), default=0) <= 80
     return result
 
@@ -380,7 +380,7 @@ def shown() -> dict[str, Any]:
     source, draft = FULL["discrepancy-query"]
     draft = draft | {"data": draft["data"] | {"question": f"Which {SPOOF} holds? المرجان"}}
     _, payload = documents.compose(draft, source=source, id=ID, time=TIME)
-    document = {
+    document: dict[str, Any] = {
         "id": "5f" * 32,
         "type": "org.kimberley.discrepancy-query.v1",
         "direction": "out",

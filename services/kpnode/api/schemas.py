@@ -144,7 +144,7 @@ _CERTIFICATE: Final[dict[str, Any]] = {
     "current": _maybe(_ID | {"description": "The version of the notification that holds."}),
     "cancellation": _maybe(_ID),
     "expires": _maybe(_DAY | {"description": "The last day on which the certificate is valid."}),
-    "flags": _array(_text(), "What else is so: amended, corrected, late, technical, unannounced."),
+    "flags": _array(_text(), "What else is so: amended, corrected, late, technical, unannounced, diverted."),
     "due": _maybe(_DAY | {"description": "The first day by which somebody has to move."}),
     "notifications": _array(_ID),
     "confirmations": _array(_ID),

@@ -72,9 +72,7 @@ DUBAI: Final = Place(
     "Mr Rahman",
     lambda _: {"deadlines": _days(days=15)},
 )
-ANTWERP: Final = Place(
-    "EU/antwerp", "European Union", "Antwerp", 1, "Mr Peeters", "Ms Wouters", _belgian
-)
+ANTWERP: Final = Place("EU/antwerp", "European Union", "Antwerp", 1, "Mr Peeters", "Ms Wouters", _belgian)
 PLACES: Final = (GABORONE, DUBAI, ANTWERP)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, insert, select, update
 
@@ -19,6 +19,9 @@ from kpmsg.replies import answer_draft, rejection_draft
 from kpmsg.standing import Standing
 from kpnode.store import tables as t
 from kpnode.store.cases import filed, said_against
+
+TOGETHER: Final = 256
+"""So many are asked for at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,42 +38,48 @@ class Owed:
     occasion: str = "answer"  # or "reread": each is answered once
 
 
-def owed(connection: Connection, practice: Practice, at: str) -> list[Owed]:
-    """What is to be answered, oldest first. It is worked out anew, since more may be known by now."""
-    rows = connection.execute(
-        select(t.document.c.id, t.document.c.subject, t.document.c.raw, t.document.c.answer)
-        .where(t.document.c.answer.is_not(None))
-        .order_by(t.document.c.seq)
-        .limit(256)
-    ).all()
-    found = []
-    for row in rows:
-        item = Filed(row.id, documents.parse(jws.peek(row.raw).unverified_payload))
-        others = filed(connection, [row.subject])[row.subject] if row.subject else []
-        if "finding" in json.loads(row.answer):
-            noted = connection.execute(
-                select(t.number.c.status).where(t.number.c.key == row.subject)
-            ).scalar()
-            draft = answer_draft(item, others, noted)
-            found.append(Owed(row.id, item.source, draft, draft["data"]["finding"] != "unknown"))
-            continue
-        problems = said_against(connection, item, others, practice, at)
-        if "reread" in json.loads(row.answer):
-            found.append(
-                Owed(
-                    row.id,
-                    item.source,
-                    _taken_back(item, others, problems, practice.me),
-                    certain=True,
-                    occasion="reread",
-                )
+def owing(connection: Connection, after: int) -> list[int]:
+    """The next documents that are owed an answer, by sequence number, oldest first, from behind `after`.
+
+    Not those of partners that have been removed: there is no way to tell them. If one comes back, so does what it is owed.
+    """
+    partner = t.partner.c.address == t.document.c.partner
+    return list(
+        connection.execute(
+            select(t.document.c.seq)
+            .join(t.partner, partner)
+            .where(
+                t.document.c.answer.is_not(None), t.partner.c.removed_at.is_(None), t.document.c.seq > after
             )
-            continue
-        refused = any(problem.severity == "reject" for problem in problems)
-        certain = any(p.severity == "reject" and p.code != UNCERTAIN for p in problems)
-        told = [problem for problem in problems if problem.severity != "warn"]
-        found.append(Owed(row.id, item.source, rejection_draft(item, told) if refused else None, certain))
-    return found
+            .order_by(t.document.c.seq)
+            .limit(TOGETHER)
+        ).scalars()
+    )
+
+
+def owed(connection: Connection, seq: int, practice: Practice, at: str) -> Owed | None:
+    """What is to be answered to one of them; None if nothing is any more. Worked out anew, since more may be known by now."""
+    row = connection.execute(
+        select(t.document.c.id, t.document.c.subject, t.document.c.raw, t.document.c.answer).where(
+            t.document.c.seq == seq, t.document.c.answer.is_not(None)
+        )
+    ).first()
+    if row is None:
+        return None
+    item = Filed(row.id, documents.parse(jws.peek(row.raw).unverified_payload))
+    others = filed(connection, [row.subject])[row.subject] if row.subject else []
+    if "finding" in json.loads(row.answer):
+        noted = connection.execute(select(t.number.c.status).where(t.number.c.key == row.subject)).scalar()
+        draft = answer_draft(item, others, noted)
+        return Owed(row.id, item.source, draft, draft["data"]["finding"] != "unknown")
+    problems = said_against(connection, item, others, practice, at)
+    if "reread" in json.loads(row.answer):
+        taken_back = _taken_back(item, others, problems, practice.me)
+        return Owed(row.id, item.source, taken_back, certain=True, occasion="reread")
+    refused = any(problem.severity == "reject" for problem in problems)
+    certain = any(p.severity == "reject" and p.code != UNCERTAIN for p in problems)
+    told = [problem for problem in problems if problem.severity != "warn"]
+    return Owed(row.id, item.source, rejection_draft(item, told) if refused else None, certain)
 
 
 def _taken_back(

@@ -136,9 +136,13 @@ def record_cases(
         else:
             columns["first_at"] = at
             fresh.append(tuple(columns[name] for name in _CERTIFICATE))
+        to_come = {item.id for item in arrived}
         for item in arrived:
+            to_come.discard(item.id)
             if from_partner:
-                problems = said_against(connection, item, filings, practice, at)
+                # One after the other, as if each had come alone: of two that exclude one another the first stays.
+                others = [other for other in filings if other.id not in to_come] if to_come else filings
+                problems = said_against(connection, item, others, practice, at)
             else:
                 problems = list((remarks or {}).get(item.id, ()))
             problems += alerts.problems(item.document, warned.get(key, ()))

@@ -33,11 +33,13 @@ SQLModel.metadata.naming_convention = {
 _Counter = BigInteger().with_variant(Integer, "sqlite")
 
 
-_OPEN = text("closed_at IS NULL")  # in a class of its own column `text`, the function has no name
-
-
 def _counter() -> Column[int]:
     return Column(_Counter, primary_key=True, autoincrement=True)
+
+
+def _partial(name: str, *columns: str, where: str) -> Index:
+    """An index over some rows only; questions must state the condition in the same words."""
+    return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
 
 
 class Meta(SQLModel, table=True):
@@ -101,28 +103,17 @@ class Document(SQLModel, table=True):
     __table_args__ = (
         Index("ix_document_subject", "subject"),
         Index("ix_document_partner_seq", "partner", "seq"),
-        Index(
+        _partial(
             "ix_document_waiting",
             "partner",
             "seq",
-            sqlite_where=text("direction = 'out' AND received_at IS NULL AND withheld IS NULL"),
-            postgresql_where=text("direction = 'out' AND received_at IS NULL AND withheld IS NULL"),
+            where="direction = 'out' AND received_at IS NULL AND withheld IS NULL",
         ),
-        Index(
-            "ix_document_answer",
-            "seq",
-            sqlite_where=text("answer IS NOT NULL"),
-            postgresql_where=text("answer IS NOT NULL"),
-        ),
+        _partial("ix_document_answer", "seq", where="answer IS NOT NULL"),
         # Lists of a type that few documents have, or of what was never sent, would walk through all there are.
         Index("ix_document_type_seq", "type", "seq"),
         Index("ix_document_partner_type_seq", "partner", "type", "seq"),
-        Index(
-            "ix_document_withheld",
-            "seq",
-            sqlite_where=text("withheld IS NOT NULL"),
-            postgresql_where=text("withheld IS NOT NULL"),
-        ),
+        _partial("ix_document_withheld", "partner", "seq", where="withheld IS NOT NULL"),
     )
 
 
@@ -194,32 +185,10 @@ class Certificate(SQLModel, table=True):
         Index("ix_certificate_state_changed_at", "state", "changed_at", "key"),
         Index("ix_certificate_changed_at_key", "changed_at", "key"),
         Index("ix_certificate_partner_changed_at", "partner", "changed_at", "key"),
-        Index(
-            "ix_certificate_waits",
-            "waits",
-            "due",
-            "key",
-            sqlite_where=text("waits <> 'nobody'"),
-            postgresql_where=text("waits <> 'nobody'"),
-        ),
-        Index(
-            "ix_certificate_waits_matter",
-            "waits",
-            "matter",
-            "due",
-            "key",
-            sqlite_where=text("waits <> 'nobody'"),
-            postgresql_where=text("waits <> 'nobody'"),
-        ),
-        Index(
-            "ix_certificate_waits_partner",
-            "waits",
-            "partner",
-            "due",
-            "key",
-            sqlite_where=text("waits <> 'nobody'"),
-            postgresql_where=text("waits <> 'nobody'"),
-        ),
+        Index("ix_certificate_partner_state_changed_at", "partner", "state", "changed_at", "key"),
+        _partial("ix_certificate_waits", "waits", "due", "key", where="waits <> 'nobody'"),
+        _partial("ix_certificate_waits_matter", "waits", "matter", "due", "key", where="waits <> 'nobody'"),
+        _partial("ix_certificate_waits_partner", "waits", "partner", "due", "key", where="waits <> 'nobody'"),
     )
 
 
@@ -252,12 +221,7 @@ class Incident(SQLModel, table=True):
     closed_because: str | None = None
     __table_args__ = (
         Index("ix_incident_partner_seq", "partner", "seq"),
-        Index(
-            "ix_incident_open",
-            "seq",
-            sqlite_where=_OPEN,
-            postgresql_where=_OPEN,
-        ),
+        _partial("ix_incident_open", "seq", where="closed_at IS NULL"),
     )
 
 
@@ -308,12 +272,7 @@ class Draft(SQLModel, table=True):
     documents: str | None = Field(default=None, sa_type=Text)  # ids, comma-separated
     __table_args__ = (
         UniqueConstraint("because"),
-        Index(
-            "ix_draft_open",
-            "seq",
-            sqlite_where=text("state = 'open'"),
-            postgresql_where=text("state = 'open'"),
-        ),
+        _partial("ix_draft_open", "seq", where="state = 'open'"),
     )
 
 

@@ -11,10 +11,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, and_, func, select, true, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Select,
+    and_,
+    func,
+    literal_column,
+    select,
+    true,
+    tuple_,
+)
 
 from kpmsg import jws
 from kpmsg.documents import certificate_key
+from kpmsg.frames import MAX_RECEIPT_IDS
 from kpnode.store import tables as t
 
 Delivered = Literal["waiting", "received", "withheld"]
@@ -94,8 +106,11 @@ class EventRow:
 
 
 _DOCUMENT: Final = select(*(t.document.c[name] for name in DocumentRow.__slots__))
+# In the words of its partial index: a plan that is made once for all values knows no others.
 _WAITING: Final = and_(
-    t.document.c.direction == "out", t.document.c.received_at.is_(None), t.document.c.withheld.is_(None)
+    t.document.c.direction == literal_column("'out'"),
+    t.document.c.received_at.is_(None),
+    t.document.c.withheld.is_(None),
 )
 _DELIVERED: Final[dict[Delivered, ColumnElement[bool]]] = {
     "waiting": _WAITING,
@@ -128,9 +143,13 @@ def documents(
     ]
     if delivery is not None:
         wanted.append(_DELIVERED[delivery])
+    place: ColumnElement[int] = t.document.c.seq
+    if delivery in {"waiting", "withheld"} and partner is None:
+        # These are few, in an index of their own by partner. In the order of the table itself SQLite would look for them among all.
+        place = t.document.c.seq + literal_column("0")
     if before is not None:
-        wanted.append(t.document.c.seq < before)
-    query = _DOCUMENT.where(true(), *wanted).order_by(t.document.c.seq.desc()).limit(limit)
+        wanted.append(place < before)
+    query = _DOCUMENT.where(true(), *wanted).order_by(place.desc()).limit(limit)
     return [DocumentRow(*row) for row in connection.execute(query)]
 
 
@@ -158,13 +177,15 @@ def receipt_for(connection: Connection, row: DocumentRow) -> bytes | None:
     ).scalar()
     if position is None:
         return None
-    # A register that became shorter is receipted anew at the same positions: the newest one that names it counts.
+    # A register that became shorter is receipted anew at the same positions: the newest one that names it counts. No receipt that
+    # covers it ends further behind it than a receipt is long; without that bound those of all later years would be looked at.
     receipts = connection.execute(
         select(t.receipt.c.raw)
         .where(
             t.receipt.c.partner == row.partner,
             t.receipt.c.direction == direction,
             t.receipt.c.size >= position,
+            t.receipt.c.size < position + MAX_RECEIPT_IDS,
             t.receipt.c.first <= position,
         )
         .order_by(t.receipt.c.seq.desc())

@@ -54,7 +54,7 @@ def upgrade() -> None:
     op.add_column("document", *_maybe("released_by"))
     op.create_index("ix_document_type_seq", "document", ["type", "seq"])
     op.create_index("ix_document_partner_type_seq", "document", ["partner", "type", "seq"])
-    _partial_index("ix_document_withheld", "document", ["seq"], "withheld IS NOT NULL")
+    _partial_index("ix_document_withheld", "document", ["partner", "seq"], "withheld IS NOT NULL")
     op.create_index("ix_incident_partner_seq", "incident", ["partner", "seq"])
     _partial_index("ix_incident_open", "incident", ["seq"], "closed_at IS NULL")
     op.add_column("certificate", sa.Column("waits", sa.String(), nullable=False, server_default="nobody"))
@@ -66,6 +66,9 @@ def upgrade() -> None:
         ("ix_certificate_waits_partner", ["waits", "partner", "due", "key"]),
     ):
         _partial_index(name, "certificate", columns, "waits <> 'nobody'")
+    op.create_index(
+        "ix_certificate_partner_state_changed_at", "certificate", ["partner", "state", "changed_at", "key"]
+    )
     op.add_column("api_key", *_maybe("person"))
     op.create_table(
         "draft",
