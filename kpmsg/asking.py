@@ -59,6 +59,7 @@ class Asking:
             raise ValueError(
                 f"plain http to {parts.hostname} would show the API key to everybody in between; use https"
             )
+        _ = parts.port  # ValueError for one that is none
         if not _API_KEY.match(api_key):
             raise ValueError("this is not an API key: those begin with kp_ and have 84 characters")
         self._url = url.rstrip("/")

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -32,7 +32,19 @@ from kpmsg.cli_edge import (
     write,
 )
 from kpmsg.cli_files import uploaded
-from kpmsg.cli_node import Ca, KeyFile, Number, Officer, Plaintext, Url, Wait, Yes, at_node, problems_in
+from kpmsg.cli_node import (
+    Ca,
+    KeyFile,
+    Number,
+    Officer,
+    Plaintext,
+    Url,
+    Wait,
+    Yes,
+    at_node,
+    problems_in,
+    taken_back,
+)
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -78,14 +90,37 @@ def todo(
     """List what waits for us, the most urgent first."""
     from itertools import islice
 
+    from kpmsg.matters import Kind
     from kpmsg.terminal_desk import worklist
 
+    if kind is not None and kind not in get_args(Kind):
+        fail(f"there is no such kind; there is: {', '.join(get_args(Kind))}")
     side = "them" if them else "us"
     with at_node(url, key_file, ca, plaintext=insecure_plaintext, as_json=as_json) as node:
-        found = list(islice(node.work(side, overdue=overdue, kind=kind, partner=partner), most + 1))
+        work = _fitting(node.work(side, overdue=overdue, partner=partner), side, kind, overdue=overdue)
+        found = list(islice(work, most + 1))
     rows, more = found[:most], len(found) > most
     members = {"waiting_for": side, "certificates": rows, "more": more}
     tell(worklist(rows, side, moment().date(), more=more), members, as_json)
+
+
+def _fitting(
+    work: Iterable[dict[str, Any]], side: str, kind: str | None, *, overdue: bool
+) -> Iterator[dict[str, Any]]:
+    """The certificates with those of their matters that were asked for.
+
+    The node looks at the most urgent matter of a certificate only, be it that of the other side; here every one counts.
+    """
+    for each in work:
+        matters = [
+            matter
+            for matter in each.get("matters", ())
+            if matter.get("waiting_for") in {side, "both"}
+            and kind in {None, matter.get("kind")}
+            and (not overdue or matter.get("days_overdue"))
+        ]
+        if matters or (each.get("locked") and kind is None):
+            yield each | {"matters": matters}
 
 
 def show(
@@ -163,17 +198,20 @@ def say(
     Where two people must agree, it waits as a draft for another person, who releases it. Exit status 1: you did not agree; 3: a rule
     is broken, and nothing was said.
     """
+    from kpmsg.terminal_drafts import proposal
+
     with at_node(url, key_file, ca, plaintext=insecure_plaintext, as_json=as_json) as node:
         written, changes = _written(node, kind, number, setting or (), drop or (), attach or (), officer)
         tried = node.try_out(written)
         problems = problems_in(tried["problems"])
         members = {"draft": written, "verdict": tried.get("verdict"), "problems": tried["problems"]}
         if tried.get("verdict") == "refused":
-            tell(_unsaid(written, changes, problems), members, as_json, sys.stderr)
+            tell(_unsaid(proposal(written, changes, number), problems), members, as_json, sys.stderr)
             raise typer.Exit(BROKEN_RULE)
         two = tried.get("release_needed") is True
         if not as_json:
-            tell(_proposed(written, changes, problems, number, two=two), {}, False)
+            about = taken_back(node, written)
+            tell(_proposed(proposal(written, changes, number, about), problems, two=two), {}, False)
         question = "Put it before a second person?" if two else "Sign and send it?"
         if not agreed(question, yes=yes):
             write("Nothing was said.\n", sys.stderr)
@@ -239,28 +277,24 @@ def _tolerance(told: object) -> Tolerance:
 
 
 def _proposed(
-    written: dict[str, Any], changes: Mapping[str, Any], problems: list[Problem], number: str, *, two: bool
+    parts: Iterable[RenderableType], problems: list[Problem], *, two: bool
 ) -> Iterable[RenderableType]:
     from rich.text import Text
 
     from kpmsg.terminal import broken
-    from kpmsg.terminal_desk import proposal
 
-    yield from proposal(written, changes, number)
+    yield from parts
     yield from broken(problems, language(None))
     if two:
         yield Text("A second person must release this.", "yellow")
 
 
-def _unsaid(
-    written: dict[str, Any], changes: Mapping[str, Any], problems: list[Problem]
-) -> Iterable[RenderableType]:
+def _unsaid(parts: Iterable[RenderableType], problems: list[Problem]) -> Iterable[RenderableType]:
     from rich.text import Text
 
     from kpmsg.terminal import broken
-    from kpmsg.terminal_desk import proposal
 
-    yield from proposal(written, changes, "")
+    yield from parts
     yield from broken(problems, language(None))
     yield Text("Nothing was said. Give what is missing with --set /PLACE=VALUE.", "red")
 

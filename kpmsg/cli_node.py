@@ -7,7 +7,7 @@ tells whose turn it is. What the commands are about is not known here.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -97,3 +97,15 @@ def problems_in(found: Any) -> list[Problem]:
     from kpmsg.asking import problem_in
 
     return places([problem_in(one) for one in found])
+
+
+def taken_back(node: NodeClient, draft: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The document that a draft would take back, if it is a withdrawal of one that is there."""
+    from kpmsg.errors import ClientError
+
+    data = draft.get("data")
+    about = data.get("withdraws") if isinstance(data, dict) else None
+    try:
+        return node.document(about) if isinstance(about, str) else None
+    except ClientError:
+        return None

@@ -165,7 +165,7 @@ def alert(
     """Prepare an alert about numbers of our own. A second person releases it: kpmsg release."""
     from rich.text import Text
 
-    from kpmsg.terminal_desk import proposal
+    from kpmsg.terminal_drafts import proposal
 
     draft = _alert(kind, numbers, because, to, since, contact)
     with at_node(url, key_file, ca, plaintext=insecure_plaintext, as_json=as_json) as node:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kpmsg.cli_edge import BROKEN_RULE, DONE, REFUSED, Json, agreed, fail, language, tell, write
-from kpmsg.cli_node import Ca, KeyFile, Plaintext, Url, Wait, Yes, at_node, problems_in, refused
+from kpmsg.cli_node import Ca, KeyFile, Plaintext, Url, Wait, Yes, at_node, problems_in, refused, taken_back
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -37,7 +37,7 @@ def drafts(
     """List the drafts that wait for somebody to release them, newest first."""
     from itertools import islice
 
-    from kpmsg.terminal_desk import drafts as shown
+    from kpmsg.terminal_drafts import drafts as shown
 
     with at_node(url, key_file, ca, plaintext=insecure_plaintext, as_json=as_json) as node:
         found = list(islice(node.drafts(), most))
@@ -72,7 +72,8 @@ def release(
         if everything:
             found = [each for each in found if each not in spoilt]
         if not as_json:
-            tell(_read_out(found if everything else spoilt or found, spoilt), {}, False)
+            read = found if everything else spoilt or found
+            tell(_read_out([(each, taken_back(node, each["draft"])) for each in read], spoilt), {}, False)
         if spoilt and not everything:
             _broken(spoilt, as_json=as_json)
         if not found:
@@ -141,17 +142,19 @@ def _broken(spoilt: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
 
 
 def _read_out(
-    found: Sequence[Mapping[str, Any]], spoilt: Sequence[Mapping[str, Any]]
+    found: Sequence[tuple[Mapping[str, Any], Mapping[str, Any] | None]], spoilt: Sequence[Mapping[str, Any]]
 ) -> Iterable[RenderableType]:
+    """Drafts, each with the document that it takes back; and those of `spoilt` that are not among them."""
     from rich.text import Text
 
     from kpmsg.terminal import broken
-    from kpmsg.terminal_desk import draft_line
+    from kpmsg.terminal_drafts import draft_line
 
-    for each in found:
-        yield from draft_line(each)
+    for each, about in found:
+        yield from draft_line(each, about)
         yield from broken(problems_in(each.get("problems", ())), language(None))
-    left = [str(each.get("id")) for each in spoilt if each not in found]
+    shown = [each.get("id") for each, _ in found]
+    left = [str(each.get("id")) for each in spoilt if each.get("id") not in shown]
     if left:
         yield Text(f"Left, because they break a rule: {', '.join(left)}", "yellow")
 
@@ -165,8 +168,8 @@ def _nothing() -> Iterable[RenderableType]:
 def _said(done: Mapping[str, Any], own: Sequence[int]) -> Iterable[RenderableType]:
     from rich.text import Text
 
+    from kpmsg.essence import type_in_words
     from kpmsg.terminal import table
-    from kpmsg.terminal_desk import type_in_words
     from kpmsg.wording import readable
 
     rows = []

@@ -40,6 +40,13 @@ class Desk(Asking):
         """Where a certificate stands between the two authorities, with its documents. Any spelling of its number will do."""
         return object_in(self._ask("GET", f"/v1/certificates/{quote(certificate_key(number), safe='')}"))
 
+    def certificates(
+        self, *, starts_with: str | None = None, state: str | None = None, partner: str | None = None
+    ) -> Iterator[Json]:
+        """Certificates, last changed first; or, with `starts_with` and nothing else, those whose numbers begin so, in their order."""
+        asked = {"starts_with": starts_with, "state": state, "partner": partner}
+        return self._pages("/v1/certificates", "certificates", asked)
+
     def reply_to(self, query: str, number: str, *, wait: int = 0) -> Reply | None:
         """The issuer's answer to a certificate query of ours (`query` is its id), or its rejection; None after `wait` seconds without."""
         left = float(wait)
@@ -73,6 +80,10 @@ class Desk(Asking):
             "partner": partner,
         }
         return self._pages("/v1/worklist", "certificates", asked)
+
+    def work_summary(self) -> Json:
+        """How much waits for ``us`` and for ``them``, and how much of it is overdue, by kind."""
+        return object_in(self._ask("GET", "/v1/worklist/summary"))
 
     # -- drafts ----------------------------------------------------------------------------------------------------------
 
@@ -150,6 +161,14 @@ class Desk(Asking):
         found = object_in(response)
         list_in(response, found, "series")
         return found
+
+    def record_numbers(self, facts: Sequence[Mapping[str, Any]]) -> list[Json]:
+        """Record what became of certificate numbers of ours: ``number``, ``status`` (issued, void, lost or stolen), perhaps ``note``.
+
+        All of them or none; the last word on a number counts. Nobody else learns of it: partners are told by a cancellation or an alert.
+        """
+        response = self._ask("POST", "/v1/numbers", content=strictjson.dumps(list(facts)), headers=_JSON)
+        return list_in(response, object_in(response), "numbers")
 
     def alerts(self, *, active: bool | None = None, issuer: str | None = None) -> Iterator[Json]:
         """Ranges of numbers that their issuers warn of, newest first. `active`: only those in force, or only those that have ended."""

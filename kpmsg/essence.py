@@ -70,6 +70,12 @@ def essence(content: Content | None) -> str:
     return text
 
 
+def type_in_words(name: object) -> str:
+    """A document type as people call it: `org.kimberley.import-confirmation.v1` is an import confirmation."""
+    parts = str(name).split(".")
+    return spoken(parts[2] if len(parts) == 4 and parts[:2] == ["org", "kimberley"] else str(name))
+
+
 def spoken(word: str) -> str:
     """A word of the protocol as people say it: `confirmed_with_discrepancy`, `export-notification`."""
     return readable(word.replace("_", " ").replace("-", " "))

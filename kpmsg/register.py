@@ -243,7 +243,8 @@ def on_receipt(
         return Step(conversation)  # a copy of something that we know already
     if receipt.first == known.size + 1 and receipt.ids:
         entries, head = extend(known, receipt.ids)
-        if head.head == receipt.head and len(ledger.ours(receipt.ids)) == len(receipt.ids):
+        ours = head.head == receipt.head and len(ledger.ours(receipt.ids)) == len(receipt.ids)
+        if ours and not ledger.among_known(receipt.ids):
             return Step(conversation, (Believe(entries), *_said_after_all(entries, ledger)))
     if conversation.asked is not None:
         return Step(conversation)
@@ -375,7 +376,7 @@ def on_page(
         return Step(
             quiet
         )  # restored between two answers: it is shorter now, or other than what we asked about
-    if head.head != page.head or head.size > page.size:
+    if head.head != page.head or head.size > page.size or ledger.among_known(page.ids):
         return Step(
             quiet, (Report("page-contradicts", "a signed page of their register contradicts itself"),)
         )

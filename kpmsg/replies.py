@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, Literal
 
+from kpmsg import strictjson
 from kpmsg.documents import (
     TYPES,
     Cancellation,
@@ -24,6 +25,9 @@ from kpmsg.standing import Filed, Standing, content_of
 
 Recorded = Literal["issued", "void", "lost", "stolen"]
 """What an authority may have recorded of a number of its own apart from notifying it."""
+
+MOST_REASONS: Final = 100
+MOST_REASONS_BYTES: Final = 48 * 1024
 
 _BY_REASON: Final = {"replaced": "replaced", "lost": "lost", "stolen": "stolen"}
 
@@ -45,7 +49,7 @@ def rejection_draft(item: Filed, problems: Sequence[Problem]) -> dict[str, Any]:
     """The draft of the signed answer to a document that breaks rules; the recipient's node composes and signs it."""
     data: dict[str, Any] = {
         "refers_to": item.id,
-        "reasons": [_reason(problem) for problem in problems],
+        "reasons": _as_many_as_fit(problems),
     }
     if any(p.code == "S07" for p in problems):
         data["supported_types"] = sorted(TYPES)
@@ -53,6 +57,19 @@ def rejection_draft(item: Filed, problems: Sequence[Problem]) -> dict[str, Any]:
     if item.document.subject is not None:
         draft["subject"] = item.document.subject
     return draft
+
+
+def _as_many_as_fit(problems: Sequence[Problem]) -> list[dict[str, Any]]:
+    """The gravest first. A document of hundreds of lines can break more rules than a rejection can name (`MOST_REASONS`)."""
+    reasons: list[dict[str, Any]] = []
+    room = MOST_REASONS_BYTES
+    for problem in sorted(problems, key=lambda p: p.severity != "reject")[:MOST_REASONS]:
+        reason = _reason(problem)
+        room -= len(strictjson.dumps(reason))
+        if reasons and room < 0:
+            break
+        reasons.append(reason)
+    return reasons
 
 
 def _reason(problem: Problem) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What lies on a desk, as lines of text: work lists, a certificate's case, drafts, an account of numbers.
+"""What lies on a desk, as lines of text: work lists, a certificate's case, an account of numbers.
 
 Made for 80 columns. Like `kpmsg.terminal` it decides nothing and writes nowhere; what the node says is not trusted to be free of what a
 partner has written, so every text goes through `readable` on its way in. Members that an older node does not send are left out.
@@ -18,19 +18,16 @@ from rich.table import Table
 from rich.text import Text
 
 from kpmsg.documents import (
-    Alert,
     ConfirmationCorrection,
     Content,
     ExportAmendment,
     ExportNotification,
     ImportConfirmation,
     Withdrawal,
-    certificate_key,
 )
-from kpmsg.essence import content_of, essence, spoken
-from kpmsg.prefill import LEFT_OUT
+from kpmsg.essence import content_of, essence, spoken, type_in_words
 from kpmsg.terminal import table
-from kpmsg.wording import readable, told, who
+from kpmsg.wording import readable, who
 
 Json = Mapping[str, Any]
 
@@ -44,12 +41,6 @@ def _text(value: object) -> str:
 
 def _plural(count: int, word: str) -> str:
     return f"{count} {word}{'' if count == 1 else 's'}"
-
-
-def type_in_words(name: object) -> str:
-    """A document type as people call it: `org.kimberley.import-confirmation.v1` is an import confirmation."""
-    parts = str(name).split(".")
-    return spoken(parts[2] if len(parts) == 4 and parts[:2] == ["org", "kimberley"] else str(name))
 
 
 # -- work --------------------------------------------------------------------------------------------------------------
@@ -71,7 +62,7 @@ def worklist(rows: Sequence[Json], side: str, today: date, *, more: bool) -> Ite
             due = matter.get("due")
             what = Group(Text(spoken(str(matter.get("kind"))), "bold"), Text(_text(matter.get("sentence"))))
             number, partner = (_text(row.get("number")), _text(row.get("partner"))) if first else ("", "")
-            grid.add_row(Text(_text(due) or "-"), _days(due, today), Text(number), Text(partner), what)
+            grid.add_row(Text(_text(due) or "-"), _days(matter, today), Text(number), Text(partner), what)
             first = False
         if row.get("locked"):
             grid.add_row("", "", "" if not first else Text(_text(row.get("number"))), "", _locked(row))
@@ -84,14 +75,15 @@ def _locked(row: Json) -> Text:
     return Text(f"Locked: {_text(row.get('locked'))}. An officer must look at it.", "red")
 
 
-def _days(due: object, today: date, unit: str = "") -> Text:
-    """How long it has been due, or still is to come."""
+def _days(matter: Json, today: date, unit: str = "") -> Text:
+    """How long it has been due, by the node's clock; or still is to come."""
+    late = matter.get("days_overdue")
+    if isinstance(late, int) and late > 0:
+        return Text(f"{late}{_one(unit, late)} late", "red")
     try:
-        left = (date.fromisoformat(str(due)) - today).days
+        left = max(0, (date.fromisoformat(str(matter.get("due"))) - today).days)
     except ValueError:
         return Text("")
-    if left < 0:
-        return Text(f"{-left}{_one(unit, -left)} late", "red")
     return Text("today", "yellow") if left == 0 else Text(f"in {left}{_one(unit, left)}")
 
 
@@ -168,9 +160,7 @@ def _matter(matter: Json, today: date) -> Text:
     side = _whose(matter.get("waiting_for"), matter.get("authorities", ()))
     line = Text.assemble((f"{side}: ", "bold"), _text(matter.get("sentence")))
     if matter.get("due"):
-        line.append(f" By {_text(matter['due'])} (").append_text(_days(matter["due"], today, " days")).append(
-            ")."
-        )
+        line.append(f" By {_text(matter['due'])} (").append_text(_days(matter, today, " days")).append(").")
     return line
 
 
@@ -255,84 +245,6 @@ def _delivery(shown: Json) -> Text:
     return Text("  (on its way)", "yellow")
 
 
-# -- drafts ------------------------------------------------------------------------------------------------------------
-
-
-def proposal(draft: Json, changes: Json, number: str) -> Iterable[RenderableType]:
-    """What is going to be said, in a few lines: to whom, about what, its essence, and what was written into it here."""
-    everybody = draft.get("recipient") == "*"
-    to = "every partner" if everybody else who(draft.get("recipient"))
-    about = f" about {readable(number)}" if number else ""
-    yield Text(f"{type_in_words(draft.get('type')).capitalize()} to {to}{about}", "bold")
-    text = in_essence(draft)
-    if text:
-        yield Padding(Text(text), _INDENT)
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(style="cyan", overflow="fold", max_width=30)
-    grid.add_column(overflow="fold")
-    for place, value in changes.items():
-        words = "left out" if value is LEFT_OUT else told({place.rpartition("/")[2]: value})[0][1]
-        grid.add_row(Text(readable(place)), Text(words))
-    if changes:
-        yield Padding(grid, _INDENT)
-
-
-def in_essence(draft: Json) -> str:
-    """A draft in a phrase; empty if it is not complete enough for that."""
-    envelope = {
-        "specversion": "1.0",
-        "id": "00000000-0000-7000-8000-000000000000",
-        "source": "AA",
-        "time": "2000-01-01T00:00:00Z",
-        "datacontenttype": "application/json",
-    }
-    name = str(draft.get("type"))
-    whole = name if "." in name else f"org.kimberley.{name}.v1"
-    given = draft.get("data")
-    data = given if isinstance(given, dict) else {}
-    if whole == Alert.type:
-        data = {"released_by": "-"} | data  # written by the node when somebody releases it
-    certificate = data.get("certificate")
-    subject = draft.get("subject") or _subject(certificate)
-    recipient = "AA" if draft.get("recipient") == "*" else draft.get("recipient")
-    document = envelope | {"type": whole, "recipient": recipient, "data": data}
-    return essence(content_of(document | ({"subject": subject} if subject else {})))
-
-
-def _subject(certificate: object) -> str | None:
-    number = certificate.get("number_raw") if isinstance(certificate, dict) else None
-    return certificate_key(number) if isinstance(number, str) else None
-
-
-def drafts(rows: Sequence[Json]) -> Iterable[RenderableType]:
-    """Drafts, each with who has written in it and why it is there."""
-    if not rows:
-        yield Text("No draft waits.")
-    for row in rows:
-        yield from draft_line(row)
-
-
-def draft_line(row: Json) -> Iterator[RenderableType]:
-    """One draft in two or three lines."""
-    to = "every partner" if row.get("recipient") == "*" else who(row.get("recipient"))
-    about = f" about {_text(row['certificate'])}" if row.get("certificate") else ""
-    yield Text.assemble(
-        (f"{_text(row.get('id')):>5}  ", "bold"),
-        (type_in_words(row.get("type")).capitalize(), "bold"),
-        f" to {to}{about}",
-    )
-    rest = (0, 0, 0, 7)
-    persons = ", ".join(_text(person) for person in row.get("persons", ()))
-    when = _text(str(row.get("changed_at"))[:16].replace("T", " "))
-    second = "; a second person must release it" if row.get("release_needed") else ""
-    yield Padding(Text(f"written by {persons or '?'}, {when}{second}", "dim"), rest)
-    if row.get("because"):
-        yield Padding(Text(_text(row["because"])), rest)
-    text = in_essence(row.get("draft") or {})
-    if text:
-        yield Padding(Text(text), rest)
-
-
 # -- numbers -----------------------------------------------------------------------------------------------------------
 
 
@@ -377,7 +289,7 @@ def _oddities(series: Json) -> Iterator[Text]:
     ]
     if ranges:
         more = f", and {_text(gaps['more'])} more" if gaps.get("more") else ""
-        yield Text(f"never used, with used ones behind: {', '.join(ranges)}{more}")
+        yield Text(f"never used: {', '.join(ranges)}{more}")
     for alert in series.get("alerts", ()):
         if alert.get("withdrawn_at") is None:
             what = f"{_text(alert.get('first'))} to {_text(alert.get('last'))}"

@@ -61,19 +61,19 @@ async def _answer_one(
     owed = await database.read(lambda c: answers.owed(c, seq, practice, rfc3339(now)))
     if owed is None:
         return
-    if not owed.certain and owed.draft is not None and not may_deny(peers, owed.author, owed.id):
+    about = owed.id
+    if owed.draft is None:  # a notification has come back meanwhile, say
+        await database.write(lambda c: answers.settle(c, about))
+        return
+    if not owed.certain and not may_deny(peers, owed.author, about):
         return  # "never issued" may only be said by a node that knows all that it has issued (I17)
-    if owed.draft is not None:
-        draft, occasion = owed.draft, f"{owed.occasion}:{owed.id}"
-        if identity.signs_at_once:
-            items = compose([draft], identity, now, practice)
-        else:
-            items = await asyncio.to_thread(compose, [draft], identity, now, practice)
-        try:
-            await commit(Submission("node", occasion, owed.id, tuple(items), rfc3339(now), owed.id))
-        except (ClaimedError, DraftError):
-            owed = None  # it has come back from the partner meanwhile
-    if owed is None or owed.draft is None:  # or a notification has come back meanwhile, say
-        await database.write(lambda c: answers.settle(c, seq))
+    if identity.signs_at_once:
+        items = compose([owed.draft], identity, now, practice)
+    else:
+        items = await asyncio.to_thread(compose, [owed.draft], identity, now, practice)
+    try:
+        await commit(Submission("node", f"{owed.occasion}:{about}", about, tuple(items), rfc3339(now), about))
+    except (ClaimedError, DraftError):  # it has come back from the partner meanwhile
+        await database.write(lambda c: answers.settle(c, about))
     for peer in peers.values():
-        peer.doubts.pop(occasion, None)
+        peer.doubts.pop(about, None)

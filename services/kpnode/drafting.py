@@ -21,7 +21,6 @@ from kpnode.store.drafts import DraftRow, drafts_by_number
 from kpnode.store.submissions import (
     ClaimedError,
     Committed,
-    KeyReusedError,
     PartnerUnknownError,
     Submission,
     committed_before,
@@ -132,16 +131,14 @@ async def release(
     `wanted`, and whatever `Node.submit` raises; pointers of a DraftError begin with the place if there are several.
     """
 
-    def look(connection: Transaction) -> tuple[list[DraftRow], tuple[str, Committed] | None]:
+    def look(connection: Transaction) -> tuple[list[DraftRow], Committed | None]:
         # In this order: what was released under this key since is then seen as committed, and not only as closed.
         rows = drafts_by_number(connection, [each.seq for each in wanted])
-        return rows, committed_before(connection, officer, key)
+        return rows, committed_before(connection, officer, key, digest)
 
     found, before = await node.database.read(look)
     if before is not None:
-        if before[0] != digest:
-            raise KeyReusedError(f"the key {key!r} was used for another request")
-        return before[1]
+        return before
     rows = _fit(wanted, {row.seq: row for row in found})
     two = needs_two((row.type for row in rows), node.policy)
     own = [place for place in two if any(same_person(person, writer) for writer in rows[place].persons)]

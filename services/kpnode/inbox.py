@@ -11,9 +11,10 @@ What fails verification leaves no trace but its quarantined bytes and a count (R
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 from kpmsg import documents, frames, jws, register
 from kpmsg.errors import MalformedError, MisaddressedError, RefusedError, UntrustedKeyError
@@ -29,6 +30,9 @@ from kpnode.store.database import Transaction
 from kpnode.store.documents import Item, raws
 from kpnode.store.ledger import Effects, PartnerLedger
 from kpnode.store.refusals import quarantine, refuse
+
+PORTION: Final = 32
+"""So many frames share a transaction at most."""
 
 _OUT_OF_TIME = frozenset({"key-expired", "key-retired"})
 
@@ -65,6 +69,12 @@ class Opened:
     )  # those of `refused` that are owed a refusal
     files: list[FileWord] = field(default_factory=list)  # for `kpnode.files`; nothing of it is signed
 
+    def portions(self) -> Iterator[Opened]:
+        """All of it that concerns registers, in portions for one transaction each: those of other partners come in between."""
+        yield Opened(self.arrived[:PORTION], self.refused, self.answerable)
+        for start in range(PORTION, len(self.arrived), PORTION):
+            yield Opened(self.arrived[start : start + PORTION])
+
 
 @dataclass(slots=True)
 class Outcome:
@@ -92,7 +102,15 @@ def open_frames(deliveries: Iterable[bytes], parties: Parties, now: datetime) ->
                 frames.claimed_name(data) != "refusal"
             ):  # two nodes must not refuse each other's refusals for ever
                 opened.answerable.append(spoiled)
+    _leave_the_last_question(opened)
     return opened
+
+
+def _leave_the_last_question(opened: Opened) -> None:
+    """Of what is asked in one delivery the last counts (R5): who asks a hundred times must not make us hold a hundred pages."""
+    asked = [i for i, arrived in enumerate(opened.arrived) if isinstance(arrived.content, Request)]
+    for i in reversed(asked[:-1]):
+        del opened.arrived[i]
 
 
 def _open_frame(frame: Frame, parties: Parties, now: datetime, opened: Opened) -> None:

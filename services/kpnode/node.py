@@ -40,7 +40,7 @@ from kpnode.store.database import Database, StoreError, Transaction
 from kpnode.store.documents import Item
 from kpnode.store.ledger import PartnerLedger
 from kpnode.store.partners import PartnerRow
-from kpnode.store.submissions import Committed, ObjectedError, Submission, submit
+from kpnode.store.submissions import Committed, ObjectedError, Submission, committed_before, submit
 from kpnode.transports import Link
 
 OFF_LOOP: Final = 8  # from so many signatures on, work leaves the event loop
@@ -218,10 +218,18 @@ class Node:
         whole cannot be, KeyFileError if it cannot be signed, StoreError if nothing is known to have been written.
         `strictly_parsed`: see `kpmsg.documents.compose`.
         """
-        if alone := needs_two((d.get("type") if isinstance(d, dict) else None for d in drafts), self.policy):
-            raise ReleaseNeededError("a second person must release this", alone)
         now = self.clock()
-        items, places = await self.sign(drafts, now, strictly_parsed=strictly_parsed)
+        try:
+            kinds = (draft.get("type") if isinstance(draft, dict) else None for draft in drafts)
+            if alone := needs_two(kinds, self.policy):
+                raise ReleaseNeededError("a second person must release this", alone)
+            items, places = await self.sign(drafts, now, strictly_parsed=strictly_parsed)
+        except (DraftError, ReleaseNeededError, KeyFileError):
+            # What could not be said today may have been said: a request that comes again gets its first answer.
+            before = await self.database.read(lambda c: key and committed_before(c, caller, key, digest))
+            if not before:
+                raise
+            return before
         return await self.commit(Submission(caller, key, digest, items, rfc3339(now), places=places))
 
     async def sign(
@@ -265,7 +273,7 @@ class Node:
             raise DraftError([replace(p, pointer=f"{at}{p.pointer or ''}") for p in error.problems]) from None
         except StoreError:
             for peer in self.peers.values():
-                peer.unread = True  # it may have been committed all the same, and then it must be sent
+                peer.read_again()  # it may have been committed all the same, and then it must be sent
             raise
         if committed.replayed:
             return committed
@@ -326,9 +334,14 @@ class Node:
         while True:
             await self._owed.wait()
             self._owed.clear()
-            await answering.answer(
-                self.identity, self.database, self.peers, self.practice, self.clock, self._commit
-            )
+            try:
+                failed = await answering.answer(
+                    self.identity, self.database, self.peers, self.practice, self.clock, self._commit
+                )
+            except StoreError:
+                self._owed.set()
+                raise
+            self._count("failed", "answers", failed)
 
     # -- the operator ----------------------------------------------------------------------------------------------------
 

@@ -23,6 +23,8 @@ from kpnode.transports import Link, Outcome, Sent
 
 OUTBOX: Final = 256
 FRESH: Final = 1024
+PAGE: Final = b'{"frame":"page",'
+"""How our own `page` frames begin."""
 
 
 def nonce() -> str:
@@ -71,6 +73,11 @@ class Peer:
         """Whether documents may leave for this partner now (R10, and the operator's pause)."""
         return self.conversation.ready and not self.paused
 
+    def read_again(self) -> None:
+        """Somebody does not know what became of a commit: what the database says is to be sent, whatever we believed before."""
+        self.unread = True
+        self.wake.set()
+
     def enqueue(self, document_id: str, raw: bytes) -> None:
         """A document that has just been committed: send it with the next frame."""
         if len(self.fresh) < FRESH:
@@ -79,11 +86,12 @@ class Peer:
         self.wake.set()
 
     def post(self, frames: Sequence[bytes]) -> None:
-        """Have replies sent as soon as the link is free. Of pieces of files, which are large, only the last one waits."""
+        """Have replies sent as soon as the link is free. Of pieces of files, and of pages, which are large, only the last one waits."""
         for frame in frames:
-            if frame.startswith(FILE):
-                for older in [one for one in self.outbox if one.startswith(FILE)]:
-                    self.outbox.remove(older)
+            for large in (FILE, PAGE):
+                if frame.startswith(large):
+                    for older in [one for one in self.outbox if one.startswith(large)]:
+                        self.outbox.remove(older)
             self.outbox.append(frame)
         if frames:
             self.wake.set()

@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
 import structlog
 
+from kpmsg.errors import MisaddressedError
 from kpmsg.frames import StatusRequest
 from kpnode import inbox
 from kpnode.author import rfc3339
@@ -59,7 +61,9 @@ class Reception:
 
     async def receive(self, partner: str, deliveries: Sequence[bytes]) -> list[bytes]:
         """Take in frames that the transport has proven to be `partner`'s; returns signed replies, after the commit."""
-        peer = self._peers[partner]
+        peer = self._peers.get(partner)
+        if peer is None:  # removed while this was on its way in
+            raise MisaddressedError("address-unknown", "this node has no such partner")
         parties = self._parties(peer)
         now = self._clock()
         if sum(len(data) for data in deliveries) < OFF_LOOP:
@@ -69,16 +73,24 @@ class Reception:
         for _, code, _ in opened.refused:
             self._count("refused", code, 1)
         at = rfc3339(now)
-        async with peer.lock:
-            try:
-                outcome = await self._transact(peer, opened, parties, at)
-                replies = self.settle(peer, outcome)
-            except StoreError:
-                raise
-            except Exception:
-                log.exception("effects-failed", partner=partner)
-                replies = await self._one_by_one(peer, opened, parties, at)
+        replies: list[bytes] = []
+        try:
+            for portion in opened.portions():
+                async with peer.lock:
+                    replies += await self._take_in(peer, portion, parties, at)
+        except (StoreError, asyncio.CancelledError):
+            peer.read_again()  # it may have been committed all the same, and what it released must be sent
+            raise
         return [*replies, *await self._files.receive(peer, opened)]
+
+    async def _take_in(self, peer: Peer, opened: Opened, parties: Parties, at: str) -> list[bytes]:
+        try:
+            return self.settle(peer, await self._transact(peer, opened, parties, at))
+        except StoreError:
+            raise
+        except Exception:
+            log.exception("effects-failed", partner=peer.address)
+            return await self._one_by_one(peer, opened, parties, at)
 
     async def _transact(
         self, peer: Peer, opened: Opened, parties: Parties, at: str, set_aside: frozenset[str] = frozenset()
@@ -94,6 +106,8 @@ class Reception:
 
     async def _one_by_one(self, peer: Peer, opened: Opened, parties: Parties, at: str) -> list[bytes]:
         """R9: something in this delivery fails here with an exception. Find it, count it, set it aside at the third time."""
+        # What is parked may be at fault and is not part of this delivery. It is sent again, and is counted then.
+        peer.conversation = replace(peer.conversation, parked=())
         replies: list[bytes] = []
         single: list[Opened] = [Opened(refused=opened.refused, answerable=opened.answerable)]
         for arrived in opened.arrived:
@@ -133,14 +147,14 @@ class Reception:
         self._register_effects(peer, effects)
         for document_id, text in outcome.refusals:
             peer.schedule.refused(document_id, now, text)
+        if outcome.settled:  # before what is asked next: that begins another exchange
+            peer.answered_at = now
+            peer.schedule.settled(now)
+            self._owed.set()  # an answer may have waited for this partner
         for request in outcome.requests:
             asked = outcome.conversation.asked
             afresh = isinstance(request, StatusRequest) and asked is not None and asked.search is None
             peer.schedule.asking(now, afresh=afresh)
-        if outcome.settled:
-            peer.answered_at = now
-            peer.schedule.settled(now)
-            self._owed.set()  # an answer may have waited for this partner
         peer.wake.set()
         return outcome.replies
 

@@ -115,7 +115,12 @@ class Relay:
     async def _send_frames(self, ids: list[str]) -> None:
         fresh = self._peer.fresh
         missing = [document_id for document_id in ids if document_id not in fresh]
-        read = await self._database.read(lambda c: documents.raws(c, missing)) if missing else {}
+        # Only what still waits: a commit of which we never heard may have taken some of them out of our hands.
+        read = (
+            await self._database.read(lambda c: documents.still_waiting(c, self._peer.address, missing))
+            if missing
+            else {}
+        )
         found = [(i, raw) for i in ids if (raw := fresh.pop(i, None) or read.get(i)) is not None]
         self._peer.schedule.remove(set(ids) - {document_id for document_id, _ in found})
         crash.point("A4")
@@ -146,9 +151,10 @@ class Relay:
     async def _refill(self) -> None:
         # Under the lock: a receipt taken in between would leave here what the schedule has just been told to drop.
         async with self._peer.lock:
+            self._peer.unread = False  # from here on: what is committed while we read is read the next time
             ids = await self._database.read(lambda c: documents.waiting(c, self._peer.address, REFILL))
             self._peer.schedule.add(ids)
-        self._peer.unread = len(ids) == REFILL
+            self._peer.unread |= len(ids) == REFILL
 
 
 def _parts(found: Sequence[tuple[str, bytes]]) -> list[list[tuple[str, bytes]]]:

@@ -141,6 +141,42 @@ async def test_a_parcel_that_weighs_less_from_notification_to_correction(tmp_pat
         assert "Nothing waits for us." in await inspector.run("todo")
 
 
+async def test_what_is_late_is_told_to_whoever_is_late(tmp_path: Path) -> None:
+    async with offices(tmp_path) as (bw, ae):
+        clerk, inspector = await bw.desk("K. Moeti"), await ae.desk("A. Peeters")
+        number = await notified(clerk, tmp_path)
+        await clerk.run("say", "request", number, "--yes")
+        assert "asked where the shipment is" in words(await inspector.run("todo", "--kind", "request"))
+        assert "there is no such kind; there is: confirmation" in await clerk.run(
+            "todo", "--kind", "x", status=2
+        )
+        for there in (bw, ae):
+            there.site.running.clock = lambda: datetime.now(UTC) + timedelta(days=45)
+        found = await inspector.json("todo", "--overdue")
+        kinds = {matter["kind"] for each in found["certificates"] for matter in each["matters"]}
+        assert kinds == {"confirmation", "request"}
+        late = found["certificates"][0]["matters"][0]["days_overdue"]
+        assert f"{late} late" in await inspector.run("todo", "--overdue")
+        assert number in await clerk.run("todo", "--them", "--overdue")
+        assert "Nothing waits for us." in await clerk.run("todo", "--overdue")
+        out = await clerk.run("say", "request", number, "--yes")
+        assert "reminder 2; due" in words(out)
+
+
+async def test_a_withdrawal_names_what_it_takes_back(tmp_path: Path) -> None:
+    async with offices(tmp_path, BW=FourEyes(types=("withdrawal",))) as (bw, _):
+        clerk, officer = await bw.desk("K. Moeti"), await bw.desk("B. Officer", OFFICER)
+        number = await notified(clerk, tmp_path)
+        await clerk.run("say", "cancellation", number, "--set", "/reason=lost", "--yes")
+        assert "lost or stolen" in await clerk.run("show", number)
+        out = await clerk.run("say", "withdrawal", number, "--set", "/reason=Found again.", "--yes")
+        assert f"takes back cancellation of {today()}: lost" in out
+        assert "takes back cancellation" in await officer.run("release", "1", "--yes")
+        out = await clerk.run("show", number)
+        assert f"{number}  notified" in out
+        assert "[taken back]" in out
+
+
 async def test_four_eyes_at_two_desks(tmp_path: Path) -> None:
     policy = FourEyes(types=("import-confirmation", "message"))
     async with offices(tmp_path, AE=policy) as (bw, ae):

@@ -7,18 +7,22 @@ still end well by itself.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from datetime import timedelta
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import select, text, update
+from uuid_utils.compat import uuid7
 
-from kpmsg import case, documents, frames, jws
-from kpmsg.errors import DraftError
+from kpmsg import documents, frames, jws, strictjson
+from kpmsg.errors import DraftError, MalformedError, Problem
 from kpmsg.frames import Frame, Page, PageRequest, Refusal, StatusRequest
-from kpmsg.register import NOTHING, Head, extend
+from kpmsg.objections import UNCERTAIN
+from kpmsg.policy import Policy
+from kpmsg.register import NOTHING, Conversation, Head, extend
+from kpmsg.verification import seal_document
+from kpnode.author import rfc3339
 from kpnode.inbox import Outcome
 from kpnode.node import Node
 from kpnode.release import FourEyes
@@ -28,7 +32,8 @@ from kpnode.store.database import Database, StoreUnavailableError
 from kpnode.store.ledger import Effects
 from kpnode.store.submissions import KeyReusedError
 from kpnode.transports.memory import FAIR, LOST
-from tests.exchange import Site, confirmation, stage, submit, trade, until
+from kpnode.transports.https import MAX_FRAMES, join, split
+from tests.exchange import Site, stage, submit, trade, until
 
 AT = "2026-11-02T08:00:00.000Z"
 NONCE = "n" * 22
@@ -49,6 +54,15 @@ def signed(site: Site, statement: Any, recipient: str) -> bytes:
 
 def names(replies: list[bytes]) -> list[str]:
     return [frames.decode(reply).name for reply in replies]
+
+
+async def until_async(condition: Callable[[], Awaitable[Any]], wanted: Any) -> None:
+    """Wait until the database says so."""
+    for _ in range(400):
+        if await condition() == wanted:
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("it did not happen in time")
 
 
 async def column(node: Node, wanted: Any) -> list[Any]:
@@ -83,10 +97,8 @@ async def test_a_request_that_comes_again_when_it_would_be_refused_is_answered_a
         bw = play.sites["BW"].running
         draft = trade().notification(1)
         first = await submit(bw, draft, "key")
-        now = bw.clock()
-        bw.clock = lambda: (
-            now + timedelta(days=400)
-        )  # its certificate has expired: it could not be said today
+        left = {"participant": "AE", "standing": "withdrawn", "valid_from": "2000-01-01"}
+        bw.practice.publish("BW", Policy.model_validate({"standing": [left]}))  # it could not be said today
         with pytest.raises(DraftError):
             await submit(bw, draft, "another key")
         assert await submit(bw, draft, "key") == first
@@ -135,11 +147,7 @@ async def test_what_was_released_in_a_commit_that_nobody_heard_of_is_sent_again(
         bw.running.retry("AE")
         await until(heard)
         await until(lambda: ae.running.peers["BW"].conversation.ready)
-        for _ in range(200):
-            if await column(ae.running, t.document.c.id) == [sent]:
-                break
-            await asyncio.sleep(0.05)
-        assert await column(ae.running, t.document.c.id) == [sent]
+        await until_async(lambda: column(ae.running, t.document.c.id), [sent])
 
 
 # -- answers that are owed -----------------------------------------------------------------------------------------------------
@@ -154,46 +162,73 @@ async def owe(node: Node, document_id: str) -> None:
     )
 
 
-async def test_what_is_owed_to_a_partner_that_has_left_holds_up_no_other_answer(tmp_path: Path) -> None:
+async def rejections(node: Node) -> int:
+    return (await column(node, t.document.c.type)).count(documents.Rejection.type)
+
+
+@pytest.mark.parametrize("why", ["left", "away"])
+async def test_what_cannot_be_answered_holds_up_no_other_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
     async with stage(*((a, f"sqlite:///{tmp_path / a}.db") for a in ("BW", "AE", "ZA"))) as play:
         ae = play.sites["AE"].running
-        gone, stays = {}, {}
-        for address, sent in (("ZA", gone), ("BW", stays)):
+        sent = {}
+        for address in ("ZA", "BW"):  # ZA's is the older one
             node = play.sites[address].running
-            one = await submit(node, trade(address).notification(1))
-            assert await node.received([one], 10)
-            sent[address] = one
-        # Two confirmations of the certificates by those who did not import them are refused; see that each is answered.
+            sent[address] = await submit(node, trade(address).notification(1))
+            assert await node.received([sent[address]], 10)
+        if why == "left":
+            await ae.database.write(lambda c: partners.remove_partner(c, "ZA", AT))
+            await ae.detach("ZA")
+        else:
+            ae.peers["ZA"].conversation = Conversation()  # it has not answered since the start
+            play.sites["ZA"].plan = play.sites["AE"].plan = lambda _n, _frame: LOST
+
+        def said_against(_connection: Any, item: Any, *_: Any) -> list[Problem]:
+            uncertain = why == "away" and item.source == "ZA"
+            return [Problem(UNCERTAIN if uncertain else "P02", "It cannot be.", "/source")]
+
+        monkeypatch.setattr(answers, "said_against", said_against)
+        monkeypatch.setattr(answers, "TOGETHER", 1)
         for address in ("ZA", "BW"):
-            await play.stop(play.sites[address])
-        await play.stop(play.sites["AE"])
-        engine = play.sites["AE"].url
-        from sqlalchemy import create_engine
-
-        with create_engine(engine).begin() as connection:
-            partners.remove_partner(connection, "ZA", AT)
-            refused = {"type": "org.kimberley.something-new.v1"}
-            del refused
-        ae = await play.start(play.sites["AE"])
-        for address, sent in (("ZA", gone), ("BW", stays)):
             await owe(ae, sent[address])
+        ae._owed.set()
+        await until_async(lambda: rejections(ae), 1)
+        owed = [seq for seq in await column(ae, t.document.c.answer) if seq is not None]
+        assert len(owed) == 1, "ZA's is still owed"
 
-        def refusing(*_: Any, **__: Any) -> list[Any]:
-            from kpmsg.errors import Problem
 
-            return [Problem("P02", "Suspended.", "/source")]
-
-        monkey = pytest.MonkeyPatch()
-        monkey.setattr(answers, "said_against", refusing)
-        try:
-            ae._owed.set()
-            for _ in range(100):
-                if (await column(ae, t.document.c.type)).count("org.kimberley.rejection.v1") == 1:
-                    break
-                await asyncio.sleep(0.05)
-            assert (await column(ae, t.document.c.type)).count("org.kimberley.rejection.v1") == 1
-        finally:
-            monkey.undo()
+async def test_a_document_with_more_faults_than_a_rejection_can_name_is_rejected_and_holds_up_nobody(
+    files: list[tuple[str, str]],
+) -> None:
+    banned = {"embargoes": [{"origins": ["BW"], "valid_from": "2000-01-01"}]}
+    async with stage(*files, policies={"AE": banned}) as play:
+        bw, ae = play.sites["BW"].running, play.sites["AE"].running
+        await until(lambda: bw.peers["AE"].sending and ae.peers["BW"].sending)
+        draft = trade().notification(1)
+        line = draft["data"]["lines"][0] | {"origin": {"kind": "single", "country": "BW"}}
+        draft["data"] |= {"lines": [line] * 150, "carats": "0.01"}
+        payload = strictjson.dumps(
+            {
+                "specversion": "1.0",
+                "id": str(uuid7()),
+                "source": "BW",
+                "type": documents.ExportNotification.type,
+                "subject": documents.certificate_key(draft["data"]["certificate"]["number_raw"]),
+                "time": rfc3339(bw.clock()),
+                "recipient": "AE",
+                "datacontenttype": "application/json",
+                "data": draft["data"],
+            }
+        )
+        hostile = seal_document(documents.parse(payload), payload, [play.sites["BW"].keys.document])
+        await ae.receive("BW", [frames.encode_documents([hostile.raw], "BW", "AE")])
+        await until_async(lambda: rejections(ae), 1)
+        answer = next(a for a in await column(ae, t.document.c.raw) if b"reject" in jws.peek(a).unverified_payload)
+        data = documents.parse(jws.peek(answer).unverified_payload).data
+        assert isinstance(data, documents.Rejection)
+        assert len(data.reasons) == 100
+        assert data.reasons[0].severity == "reject"
 
 
 # -- refusals ------------------------------------------------------------------------------------------------------------------
@@ -235,6 +270,12 @@ async def test_of_many_questions_that_come_together_the_last_is_answered(
         ]
         assert names(await ae.receive("BW", asked)).count("status") == 1
         assert names(await ae.receive("BW", asked[:100])) == ["page"]
+
+
+def test_a_body_of_very_many_frames_is_refused_before_any_is_read() -> None:
+    assert len(split(join([b"{}"] * MAX_FRAMES))) == MAX_FRAMES
+    with pytest.raises(MalformedError):
+        split(b"a\n\n" * 100_000)
 
 
 async def test_a_register_that_names_a_document_twice_is_reported_and_not_believed(
@@ -279,7 +320,7 @@ async def test_a_parked_document_whose_effects_fail_does_not_keep_the_node_from_
         monkeypatch.setattr(cases, "fold", failing)
         await until(lambda: peer.conversation.asked is not None)
         await node.receive("BW", [frames.encode_documents([raw], "BW", "AE")])
-        assert len(peer.conversation.parked) == 1
+        assert peer.conversation.parked
         assert peer.conversation.asked is not None
         status = frames.Status(peer.conversation.asked.nonce, 0, True, 0, NOTHING, AT)
         await node.receive("BW", [signed(bw, status, "AE")])
@@ -304,5 +345,3 @@ async def test_a_statement_that_postgresql_cancels_is_an_outage_and_nobodys_faul
     finally:
         await database.close()
 
-
-__all__ = ["Callable", "case", "confirmation", "documents"]

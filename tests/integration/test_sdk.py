@@ -66,7 +66,7 @@ async def served(play: Stage, address: str) -> AsyncIterator[Desk]:
     """The API of one running node on a port of its own."""
     site = play.sites[address]
     assert site.database is not None
-    scopes = (Scope.WRITE_DOCUMENTS, Scope.READ_DOCUMENTS, Scope.READ_PARTNERS)
+    scopes = (Scope.WRITE_DOCUMENTS, Scope.READ_DOCUMENTS, Scope.READ_PARTNERS, Scope.WRITE_NUMBERS)
     key = await site.database.write(lambda c: create_caller(c, "registry", scopes, "2026-01-01T00:00:00Z"))
     [port] = free_ports(1)
     app = build_app(site.running)
@@ -201,3 +201,24 @@ async def test_a_stranger_with_a_good_signature_is_not_believed(tmp_path: Path) 
         sender = exporter.site.record.record
         with pytest.raises(SignatureError):
             open_document(flipped, sender=[sender], source="BW", recipient="AE", now=datetime.now(UTC))
+
+
+async def test_a_program_asks_what_waits_and_accounts_for_its_numbers(tmp_path: Path) -> None:
+    async with exchange(tmp_path) as (exporter, importer):
+        await exporter.client(lambda c: c.submit([trade().notification(n) for n in range(3)], wait=20))
+        work = await importer.client(lambda c: list(c.work("us", kind="confirmation")))
+        assert [row["number"] for row in work] == ["BW 000001", "BW 000002", "BW 000003"]
+        assert await importer.client(lambda c: list(c.work("them"))) == []
+        summary = await exporter.client(lambda c: c.work_summary())
+        assert (summary["us"]["waiting"]["text"], summary["them"]["waiting"]["text"]) == ("0", "3")
+        begun = await exporter.client(lambda c: list(c.certificates(starts_with="BW 00000")))
+        assert [row["key"] for row in begun] == ["BW000001", "BW000002", "BW000003"]
+
+        facts = [{"number": "BW 000004", "status": "void", "note": "Spoilt in the printer."}]
+        [recorded] = await exporter.client(lambda c: c.record_numbers(facts))
+        assert (recorded["key"], recorded["by"]) == ("BW000004", "registry")
+        told = await exporter.client(lambda c: c.numbers())
+        assert told["strange"]["numbers"] == ["BW000001", "BW000002", "BW000003", "BW000004"]
+        with pytest.raises(ClientError, match="may have been meant: BW 000002") as error:
+            await exporter.client(lambda c: c.certificate("BW 00002"))
+        assert error.value.code == "not-found"

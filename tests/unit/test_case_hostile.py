@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kpmsg.case import Case, State, fold
-from kpmsg.documents import CertificateAnswer
+from kpmsg.documents import CertificateAnswer, ImportConfirmation
 from kpmsg.policy import Practice
 from kpmsg.replies import answer_draft
 from kpmsg.standing import Filed, Standing
 from tests.conversation import START, Desk, codes, shipment, write
+from tests.unit.test_case_interleaved import STEPS, play
 
 Desks = tuple[Desk, Desk, Filed]
 
@@ -271,6 +275,24 @@ def test_an_amendment_or_a_withdrawal_sent_to_somebody_else_has_no_effect(desks:
     assert codes(importer.may_say(elsewhere_bound)) == {"A06": "reject"}
     importer.file.append(elsewhere_bound)
     assert importer.case() == before == exporter.case()
+
+
+@given(STEPS, st.lists(st.sampled_from(sorted(OUTSIDERS)), max_size=8), st.randoms(use_true_random=False))
+@settings(max_examples=100, deadline=None)
+def test_whatever_two_have_said_a_third_changes_nothing_of_it(
+    steps: list[tuple[str, str, int]], interruptions: list[str], chance: random.Random
+) -> None:
+    pair = play(steps)
+    exporter, case = pair.desks["BW"], pair.desks["AE"].case()
+    said = list(exporter.file)
+    confirmation = next((item for item in said if isinstance(item.data, ImportConfirmation)), said[0])
+    for hour, name in enumerate(interruptions):
+        draft_ = OUTSIDERS[name](said[0], confirmation) | {"recipient": "BW"}
+        exporter.hear(write(draft_, "ZA", START + timedelta(hours=hour)))
+    assert exporter.case() == case
+    late = Desk("AE")
+    late.hear(*chance.sample(said, len(said)))
+    assert late.case() == case, "and whoever hears it in any other order comes to the same"
 
 
 # -- a partner that lies -----------------------------------------------------------------------------------------------

@@ -262,6 +262,24 @@ def test_C9_a_query_about_a_number_that_was_never_issued_is_answered_unknown() -
     assert both(exporter, importer) is State.SUSPECTED_COUNTERFEIT
 
 
+def test_C9_the_report_of_a_counterfeit_is_taken_by_the_issuer_that_has_denied_the_number() -> None:
+    exporter, importer = Desk("BW"), Desk("AE")
+    draft = shipment()
+    asked = {"certificate": draft["data"]["certificate"], "carats": draft["data"]["carats"]}
+    query = importer.tell({"type": "certificate-query", "recipient": "BW", "data": asked})
+    exporter.hear(query)
+    importer.hear(exporter.answer(query, 0.01))
+    found = {
+        "/irregularities": ["suspected_forgery"],
+        "/measure": "seized",
+        "/description": "No such number.",
+    }
+    report = importer.say("irregularity-notice", 1, found)
+    assert exporter.hear(report) == [], "what is due is not rejected as being about an unknown number"
+    assert both(exporter, importer) is State.SUSPECTED_COUNTERFEIT
+    assert exporter.case().turn == "nobody"
+
+
 def test_C10_a_confirmation_after_the_certificate_has_expired_is_accepted_and_flagged_late(
     desks: Desks,
 ) -> None:
@@ -444,7 +462,7 @@ def test_race_e_a_notification_after_the_confirmation_is_attached_and_reopens_no
 
 
 def test_race_f_the_same_id_over_other_bytes_is_a_security_event(desks: Desks) -> None:
-    exporter, importer, notification = desks
+    _, importer, notification = desks
     draft = shipment()
     draft["data"]["issuing_authority"] = "Somebody else"
     forged = write(draft, "BW", START, message_id=notification.document.id)

@@ -201,14 +201,47 @@ def test_plain_http_to_another_machine_must_be_said_aloud() -> None:
         (lambda client: client.signed("5f"), "/v1/documents/5f/signed"),
         (lambda client: client.receipt("5f"), "/v1/documents/5f/receipt"),
         (lambda client: client.certificate("bw 01/23-45"), "/v1/certificates/BW012345"),
+        (lambda client: client.numbers("BW/6"), "/v1/numbers/report?series=BW%2F6"),
+        (lambda client: client.draft(7), "/v1/drafts/7"),
+        (lambda client: client.discard(7, "No."), "/v1/drafts/7/discard"),
+        (lambda client: client.fill_in("message", "bw 01/2"), "/v1/certificates/BW012/draft?type=message"),
+        (
+            lambda client: list(client.work("them", overdue=True)),
+            "/v1/worklist?waiting_for=them&overdue=true&limit=200",
+        ),
+        (lambda client: list(client.alerts(active=False)), "/v1/alerts?active=false&limit=200"),
         (lambda client: client.queue("EU/antwerp"), "/v1/partners/EU/antwerp/queue"),
         (lambda client: client.queue("a?b#c"), "/v1/partners/a%3Fb%23c/queue"),
     ],
 )
 def test_where_it_asks(call: Callable[[NodeClient], object], path: str) -> None:
-    node = Node(httpx.Response(200, json={}))
+    lists: dict[str, Any] = {name: [] for name in ("series", "problems", "certificates", "alerts")}
+    node = Node(httpx.Response(200, json={"draft": {}, "next": None} | lists))
     call(node.client())
     assert node.asked[0].url.raw_path.decode() == path
+
+
+def test_a_reply_is_looked_for_until_it_is_there() -> None:
+    page = {"documents": [{"id": "1", "document": {"data": {"query": "other"}}}], "next": None}
+    there = {
+        "documents": [{"id": "2", "document": {"data": {"query": "5f", "finding": "matches"}}}],
+        "next": None,
+    }
+    nothing, answered = httpx.Response(200, json=page), httpx.Response(200, json=there)
+    node = Node(nothing, nothing, nothing, nothing, answered)
+    reply = node.client().reply_to("5f", "bw 1", wait=9)
+    assert reply is not None
+    assert (reply.document["id"], reply.data["finding"], len(node.slept)) == ("2", "matches", 2)
+    node = Node(nothing)
+    assert node.client().reply_to("5f", "bw 1", wait=3) is None
+    assert sum(node.slept) == 3
+
+
+def test_what_is_near_is_handed_on() -> None:
+    near = [{"number": "BW 000001"}, 17]
+    with pytest.raises(ClientError) as caught:
+        Node(problem(404, "not-found", near=near)).client().certificate("BW 1")
+    assert caught.value.near == ("BW 000001",)
 
 
 # -- files -----------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from kpmsg import documents
 from kpmsg.case import Case, fold
@@ -122,13 +122,14 @@ class Talk:
 Tale = Callable[[Talk], Written | None]
 """Holds a conversation. Returns the document that came last, if it is not the one that was written last."""
 
+_T = TypeVar("_T", bound=Tale)
 TALES: Final[dict[str, tuple[str, str, State, Tale]]] = {}
 
 
-def tale(name: str, rule: str, state: State, description: str) -> Callable[[Tale], Tale]:
+def tale(name: str, rule: str, state: State, description: str) -> Callable[[_T], _T]:
     """Register a conversation: file name, what it shows, what it comes to at Botswana's desk."""
 
-    def register(function: Tale) -> Tale:
+    def register(function: _T) -> _T:
         assert name not in TALES, name
         TALES[name] = (rule, description, state, function)
         return function

@@ -103,8 +103,13 @@ def mount(app: FastAPI, node: Node) -> None:
             await node.database.read(lambda c: _everything(c, key)) if possible else (None, [], [])
         )
         if row is None:
+            near = await _near(number)
             detail = "No document about a certificate of this number has passed here."
-            raise Refused("not-found", detail, near=await _near(number))
+            if near:
+                detail += (
+                    f" Numbers that have, and may have been meant: {', '.join(n['number'] for n in near)}."
+                )
+            raise Refused("not-found", detail, near=near)
         parts = b",".join(shown.document(document) for document in reversed(rows))
         head = strictjson.dumps(_certificate(row) | {"alerts": [alerted(each) for each in warned]})
         return tagged(request, b"".join((head[:-1], b',"documents":[', parts, b"]}")))

@@ -7,6 +7,11 @@ the frames say is for the node.
 # ruff: noqa: FAST003 - paths are read from the raw request and described by hand (kpnode.api.openapi)
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
 import structlog
 from fastapi import FastAPI
 from starlette.requests import Request
@@ -29,11 +34,14 @@ from kpnode.transports.https import (
     split,
 )
 
+AT_ONCE: Final = 4
 log = structlog.get_logger()
 
 
 def mount(app: FastAPI, node: Node) -> None:
     """Add the route between nodes."""
+
+    busy: Counter[str] = Counter()
 
     @app.post("/exchange/{sender:path}", include_in_schema=False, **operation(openapi.EXCHANGE, public()))
     async def exchange_frames(request: Request) -> Response:
@@ -48,16 +56,30 @@ def mount(app: FastAPI, node: Node) -> None:
                     now=node.clock(),
                 )
             )
-            body = await body_of(request, MAX_BODY_BYTES, CONTENT_TYPE)
-            check_body(body, digest)
-            replies = await node.receive(partner, split(body))
+            with _a_place(busy, partner):
+                body = await body_of(request, MAX_BODY_BYTES, CONTENT_TYPE)
+                check_body(body, digest)
+                replies = await node.receive(partner, split(body))
         except MalformedError as error:
             if error.code == "frame-size":
-                raise Refused("body-size", "A frame is too large.") from None
+                raise Refused("body-size", "A frame is too large, or there are too many.") from None
             raise _unproved(error) from None
         except RefusedError as error:
             raise _unproved(error) from None
         return Answer(join(replies), media_type=CONTENT_TYPE)
+
+
+@contextmanager
+def _a_place(busy: Counter[str], partner: str) -> Iterator[None]:
+    """One of the few requests of a partner that are worked on at a time: it may not fill our memory, nor keep others waiting."""
+    if busy[partner] >= AT_ONCE:
+        detail = f"At most {AT_ONCE} requests of a partner are worked on at a time."
+        raise Refused("rate-limited", detail, headers={"retry-after": "5"})
+    busy[partner] += 1
+    try:
+        yield
+    finally:
+        busy[partner] -= 1
 
 
 def _unproved(error: RefusedError) -> Refused:

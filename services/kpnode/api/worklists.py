@@ -73,13 +73,9 @@ def mount(app: FastAPI, node: Node) -> None:
     @app.get("/v1/worklist/summary", **operation(SUMMARY, needs(Scope.READ_DOCUMENTS)))
     async def summarise(request: Request) -> Response:  # noqa: ARG001 - FastAPI hands it over
         today = node.clock().date()
-        counted = {who: await node.database.read(_counting(who, today)) for who in get_args(Who)}
+        counted = await node.database.read(lambda c: worklists.summary(c, today))
         body = {"day": today.isoformat()} | {who: _summary(found) for who, found in counted.items()}
         return Answer(strictjson.dumps(body))
-
-
-def _counting(who: Who, today: date) -> Any:
-    return lambda connection: worklists.counted(connection, who, today)
 
 
 def matters(case: Mapping[str, Any], me: str, today: date) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@
     screen      what is shown
     play        the story                                       reckoning   whether it ended well
     world       the same with all authorities (`--world`)
+    story       what goes wrong and how it is settled, told in scenes (`--story`)
 
 Everything that runs is real: two node processes with their own keys and databases, two RabbitMQ brokers with mutual TLS (or direct
 HTTPS where there is no RabbitMQ), signed documents and receipts. Nothing is left when it ends, however it ends.
@@ -77,16 +78,31 @@ def _demo(
     chaos: Annotated[
         bool, typer.Option("--chaos", help="With --world: kill a process with many nodes in the middle.")
     ] = False,
+    story: Annotated[
+        bool, typer.Option("--story", help="What goes wrong and how it is settled, told in five scenes.")
+    ] = False,
+    fast: Annotated[bool, typer.Option("--fast", help="With --story: no pauses to read.")] = False,
 ) -> int:
     """Botswana and the United Arab Emirates exchange real documents on this machine."""
     if world is not None and (outage or keep):
         raise typer.BadParameter("--world goes with --once, --seed and --chaos, not with --outage or --keep")
     if chaos and world is None:
         raise typer.BadParameter("--chaos goes with --world")
+    if story and (outage or direct or keep or world is not None):
+        raise typer.BadParameter("--story goes with --fast, and with nothing else")
+    if fast and not story:
+        raise typer.BadParameter("--fast goes with --story")
     if outage and shipments < LEAST_FOR_OUTAGE:
         raise typer.BadParameter(f"an outage in the middle needs at least {LEAST_FOR_OUTAGE} shipments")
     try:
         with _signals_end():
+            if story:
+                from kpnode.demo.story import run_story
+                from kpnode.service import write_logs
+                from kpnode.settings import Log
+
+                write_logs(Log(level="error", format="text"))  # the nodes run in this process
+                return run_story(fast=fast)
             if world is not None:
                 # Here, for the processes that it starts run a module of this package themselves.
                 from kpnode.demo.world import run_world

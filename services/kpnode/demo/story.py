@@ -25,15 +25,12 @@ from kpnode.demo.story_play import Play
 from kpnode.demo.story_reckoning import balance
 from kpnode.demo.story_scenes import SCENES, Scene
 from kpnode.demo.story_telling import Telling
-from kpnode.service import write_logs
-from kpnode.settings import Log
 from kpnode.store.database import StoreError
 from kpnode.store.submissions import SubmissionError
 
 
 def run_story(*, fast: bool, scenes: Sequence[tuple[str, Scene]] = SCENES) -> int:
     """Tell it; the exit status is 0 only if both sides had the same after each scene and at the end."""
-    write_logs(Log(level="error", format="text"))
     with tempfile.TemporaryDirectory(prefix="kpnode-story-") as directory:
         return asyncio.run(_tell(Path(directory), Telling(fast=fast), scenes))
 
@@ -57,7 +54,7 @@ def _open(play: Play) -> None:
     play.telling.plain("Three nodes in one process; only the wire is a stand-in.", "bold")
     play.telling.plain(
         "Gaborone exports, Dubai and Antwerp import. Each has its own keys, database and published rules: Dubai confirms within 15 days, "
-        "Antwerp within 10 working days of its own calendar. Everything printed here is read back from their databases; times are local."
+        "Antwerp within 10 working days of its own calendar. Figures, states and quotations are read back from their databases; times are local."
     )
     play.telling.plain(f"The story's clock begins on Monday {play.first.day} {play.first:%B %Y}.", "dim")
 

@@ -18,7 +18,7 @@ from kpmsg.documents import Content, Document
 from kpmsg.filling import followed
 from kpmsg.prefill import changed, prefill
 from kpnode import drafting
-from kpnode.demo.story_nodes import Office, Stage
+from kpnode.demo.story_nodes import Office
 from kpnode.drafting import Finding, Wanted
 from kpnode.store import cases, drafts, incidents, views, worklists
 from kpnode.store.drafts import DraftRow
@@ -51,9 +51,9 @@ class Desk:
 
     _requests = count(1)
 
-    def __init__(self, office: Office, stage: Stage) -> None:
+    def __init__(self, office: Office) -> None:
         self.place, self.node = office.place, office.node
-        self._stage = stage
+        self.patience = SECONDS
 
     # -- what is said ----------------------------------------------------------------------------------------------------
 
@@ -85,7 +85,7 @@ class Desk:
             [draft], caller=self.place.clerk, key=name, digest=_digest(draft), strictly_parsed=True
         )
         [document_id] = committed.ids
-        if arrives and not await self.node.received([document_id], SECONDS):
+        if arrives and not await self.node.received([document_id], self.patience):
             raise BrokenOffError(f"no receipt has come for {document_id}, a document of {self.place.town}")
         return document_id
 
@@ -111,7 +111,7 @@ class Desk:
         committed = await drafting.release(
             self.node, [Wanted(seq)], officer=person, person=person, key=name, digest=name
         )
-        if not await self.node.received(committed.ids, SECONDS):
+        if not await self.node.received(committed.ids, self.patience):
             raise BrokenOffError(f"no receipt has come for what {self.place.town} has released")
         return committed.ids
 
@@ -180,7 +180,7 @@ class Desk:
     async def until(self, look: Callable[[], Any], true: Callable[[Any], bool], what: str) -> Any:
         """Look again whenever something has been committed here, until it is as it should be. Raises BrokenOffError."""
         try:
-            async with asyncio.timeout(SECONDS):
+            async with asyncio.timeout(self.patience):
                 while not true(found := await look()):
                     await self.node.changed(0.02)
                 return found

@@ -30,7 +30,7 @@ class Play:
     def __init__(self, stage: Stage, telling: Telling) -> None:
         self.stage, self.telling = stage, telling
         self.gaborone, self.dubai, self.antwerp = (
-            Desk(stage.office(place), stage) for place in (GABORONE, DUBAI, ANTWERP)
+            Desk(stage.office(place)) for place in (GABORONE, DUBAI, ANTWERP)
         )
         self.first = stage.clock().date()
 
@@ -171,9 +171,9 @@ class Play:
         await self.telling.agreed(f"The lists of {towns} are empty: nobody waits for anybody.")
 
 
-def words(state: str) -> str:
-    """A state as people say it, at the beginning of a sentence or alone."""
-    return state.replace("-", " ")
+def words(name: str) -> str:
+    """A name of the protocol as people say it."""
+    return name.replace("-", " ").replace("_", " ")
 
 
 def turn_words(row: CertificateRow) -> str:

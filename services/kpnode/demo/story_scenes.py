@@ -24,7 +24,7 @@ from kpmsg.documents import (
 )
 from kpnode.demo.story_desk import BrokenOffError, Desk, Draft
 from kpnode.demo.story_nodes import ANTWERP, DUBAI, GABORONE
-from kpnode.demo.story_play import TOWNS, Play, weight
+from kpnode.demo.story_play import TOWNS, Play, weight, words
 from kpnode.demo.story_telling import day
 from kpnode.release import ReleaseNeededError, SamePersonError
 from kpnode.store import alerts
@@ -53,12 +53,13 @@ async def reweighed(play: Play) -> None:
     await play.stands(bw, number, State.CONFIRMED_WITH_DISCREPANCY, "us")
     await play.turn(3, "08:30", GABORONE)
     answer = await ae.content(await bw.say("discrepancy-response", number), DiscrepancyResponse)
-    amended = await bw.say("export-amendment", number, {"/content/carats": f"{answer.answers[0].corrected}"})
+    [point] = answer.answers
+    amended = await bw.say("export-amendment", number, {"/content/carats": str(point.corrected)})
     version = await ae.content(amended, ExportAmendment)
     await play.does(
         bw,
-        f"weighed wrongly. It answers: {answer.answers[0].verdict.replace('_', ' ')} {answer.answers[0].corrected}, "
-        f"{answer.instruction.replace('_', ' ')}; and amends its notification to {weight(version.content.carats)}.",
+        f"had weighed wrongly. It answers “{words(point.verdict)} {point.corrected} ct; {words(answer.instruction)}”, "
+        f"and amends its notification to {weight(version.content.carats)}.",
     )
     left = " No difference is left between notification and confirmation."
     row = await play.stands(ae, number, State.CONFIRMED_WITH_DISCREPANCY, "nobody", left)
@@ -143,7 +144,7 @@ async def counterfeit(play: Play) -> None:
         "/description": "One parcel, 655.00 ct, under a certificate whose number the issuer does not know.",
     }
     notice = await bw.content(await eu.say("irregularity-notice", typed, report), IrregularityNotice)
-    kinds = ", ".join(each.replace("_", " ") for each in notice.irregularities)
+    kinds = ", ".join(words(each) for each in notice.irregularities)
     await play.does(eu, f"secures the goods, and reports: {kinds}; {notice.measure}.")
     await play.agree(typed, State.SUSPECTED_COUNTERFEIT, bw, eu)
     await eu.say("import-confirmation", genuine)
@@ -251,7 +252,7 @@ async def overdue(play: Play) -> None:
             if reply.decision_expected is None
             else f", decision expected by {day(reply.decision_expected)}"
         )
-        await play.does(desk, f"replies about {number}: {reply.standing.replace('_', ' ')}{until}.")
+        await play.does(desk, f"replies about {number}: {words(reply.standing)}{until}.")
     await play.lists(bw)
     await play.turn(35, "08:05", GABORONE)
     levels = await _remind(play)

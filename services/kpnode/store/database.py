@@ -38,6 +38,10 @@ GATHER_EACH: Final = (
     0.0003  # seconds to wait for company, for each write that the last transaction was shared by
 )
 GATHER_MOST: Final = 0.002
+# PostgreSQL's classes of errors that are about the moment and never about what was written: connection, rollback by the server, out of
+# resources, object in use, cancelled or shut down by somebody, disk. Taken for a document's fault they would have it set aside (R9).
+_OUTAGES: Final = frozenset({"08", "40", "53", "55", "57", "58"})
+_READ_ONLY: Final = "25006"  # a primary that has become a standby
 _ADVISORY_LOCK: Final = 0x6B706E6F6465  # "kpnode"
 
 
@@ -75,12 +79,18 @@ def _is_outage(error: BaseException) -> bool:
     original = getattr(error, "orig", None)
     if isinstance(original, sqlite3.OperationalError):
         return True
-    return type(original).__name__ in {
-        "OperationalError",
-        "AdminShutdown",
-        "CannotConnectNow",
-        "InterfaceError",
-    }
+    state = getattr(original, "sqlstate", None)
+    if state is not None:
+        return state[:2] in _OUTAGES or state == _READ_ONLY
+    return any(kind.__name__ in {"OperationalError", "InterfaceError"} for kind in type(original).__mro__)
+
+
+def _connection_holds(error: BaseException) -> bool:
+    """Whether it was an outage of a moment only, after which the same connection goes on: cancelled, no memory, a deadlock."""
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return False
+    state = getattr(getattr(error, "orig", None), "sqlstate", None) or ""
+    return state[:2] in {"40", "53", "55"} or state == "57014"
 
 
 def connect(url: str, *, writer: bool) -> Engine:
@@ -283,7 +293,7 @@ class Database:
             if _is_full(error):
                 return [(w.future, StoreFullError("the database's disk is full")) for w in batch]
             if _is_outage(error):
-                if self._connection is not None:
+                if self._connection is not None and not _connection_holds(error):
                     self._connection.invalidate()
                 unavailable = StoreUnavailableError(f"the database went away: {_reason(error)}")
                 return [(w.future, unavailable) for w in batch]

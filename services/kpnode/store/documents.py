@@ -143,6 +143,23 @@ def waiting(connection: Connection, partner: str, limit: int) -> list[str]:
     return list(connection.execute(query).scalars())
 
 
+def still_waiting(connection: Connection, partner: str, ids: Sequence[str]) -> dict[str, bytes]:
+    """The signed bytes of those of `ids` that the partner's register does not hold and that may leave us, by id."""
+    found: dict[str, bytes] = {}
+    for some in slices(ids):
+        rows = connection.execute(
+            select(t.document.c.id, t.document.c.raw).where(
+                t.document.c.id.in_(some),
+                t.document.c.direction == "out",
+                t.document.c.received_at.is_(None),
+                t.document.c.withheld.is_(None),
+                t.document.c.partner == partner,
+            )
+        )
+        found.update((row.id, row.raw) for row in rows)
+    return found
+
+
 def raws(connection: Connection, ids: Sequence[str]) -> dict[str, bytes]:
     """The signed bytes of documents, by id."""
     found: dict[str, bytes] = {}

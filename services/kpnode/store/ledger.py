@@ -38,7 +38,7 @@ _HEADS: Final = {
     .values({f"{side}_size": bindparam("size"), f"{side}_head": bindparam("head")})
     for side in ("held", "known")
 }
-_OURS: Final = select(t.document.c.id, t.document.c.withheld).where(
+_OURS: Final = select(t.document.c.id, t.document.c.withheld, t.document.c.received_at).where(
     t.document.c.id.in_(bindparam("ids", expanding=True)),
     t.document.c.direction == "out",
     t.document.c.partner == bindparam("partner"),
@@ -91,6 +91,7 @@ class PartnerLedger:
         self._practice = practice
         self._set_aside = set_aside
         self._withheld: set[str] = set()
+        self._unreceived: set[str] = set()  # of ours, as asked last
         self._partner = partner
         self._at = at
         row = connection.execute(_PARTNER, {"address": partner}).one()
@@ -129,13 +130,14 @@ class PartnerLedger:
         return self._head_at("known", self._known, size)
 
     def among_known(self, ids: Collection[str]) -> Collection[str]:
-        return self._among("known", ids)
+        # A document of ours has been received if and only if it stands in `known`: nearly always that was asked already.
+        return self._among("known", ids) if not self._unreceived.issuperset(ids) else ()
 
     def ours(self, ids: Collection[str]) -> Collection[str]:
-        rows = self._connection.execute(_OURS, {"ids": list(ids), "partner": self._partner})
-        found = {row.id: row.withheld for row in rows}
-        self._withheld = {document_id for document_id, why in found.items() if why is not None}
-        return found.keys()
+        rows = self._connection.execute(_OURS, {"ids": list(ids), "partner": self._partner}).all()
+        self._withheld = {row.id for row in rows if row.withheld is not None}
+        self._unreceived = {row.id for row in rows if row.received_at is None}
+        return {row.id for row in rows}
 
     def withheld(self, ids: Collection[str]) -> Collection[str]:
         return self._withheld.intersection(ids)

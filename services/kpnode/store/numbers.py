@@ -36,7 +36,7 @@ from kpnode.store.documents import record_events, slices
 
 Status = Literal["issued", "void", "lost", "stolen"]
 MOST_LISTED: Final = 1000  # of each list of a report
-PAGE: Final = 5000
+PAGE: Final = 5000  # rows; three would do, since a key has two at most
 LONGEST: Final = 64  # characters of a key
 
 VOIDED: Final = frozenset(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from kpnode.store import tables as t
 from kpnode.store.documents import record_events
@@ -34,7 +34,7 @@ def quarantine(
                 "size": len(raw),
                 "raw": raw[:QUARANTINED],
             }
-            for raw, code, text in refused
+            for raw, code, text in refused[-most:]
         ],
     )
     kept = select(t.quarantine.c.seq).where(t.quarantine.c.partner == partner)
@@ -47,17 +47,15 @@ def quarantine(
 
 def refuse(connection: Connection, partner: str, document_id: str, text: str, at: str) -> bool:
     """Record that the partner's node could not accept a document of ours; false if it is none of ours, or received."""
-    changed = connection.execute(
-        update(t.document)
-        .where(
+    found = connection.execute(
+        select(t.document.c.refused).where(
             t.document.c.id == document_id,
             t.document.c.partner == partner,
             t.document.c.direction == "out",
             t.document.c.received_at.is_(None),
-            func.coalesce(t.document.c.refused, "") != text,
         )
-        .values(refused=text)
-    )
-    if changed.rowcount:
+    ).first()
+    if found is not None and found.refused != text:  # what is refused again in the same words is no news
+        connection.execute(update(t.document).where(t.document.c.id == document_id).values(refused=text))
         record_events(connection, "refused", at, partner, [(document_id, None)])
-    return bool(changed.rowcount)
+    return found is not None

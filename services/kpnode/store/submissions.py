@@ -155,7 +155,7 @@ def submit(
         )
         outcome = earlier[1] if earlier is not None else None
         if earlier is not None and earlier[0] != submission.digest:
-            outcomes.append(KeyReusedError(f"the key {submission.key!r} was used for another request"))
+            outcomes.append(_reused(submission.key or ""))
             continue
         if outcome is not None:
             outcomes.append(outcome)
@@ -273,11 +273,18 @@ def obstacles(
     return found
 
 
-def committed_before(connection: Connection, caller: str, key: str) -> tuple[str, Committed] | None:
-    """What was committed under a caller's key, with the digest of its request."""
+def committed_before(connection: Connection, caller: str, key: str, digest: str) -> Committed | None:
+    """What was committed under a caller's key. Raises KeyReusedError if that was another request than that of `digest`."""
     facts = _Facts()
     _read_facts(connection, facts, caller, [key], [])
-    return facts.replays.get((caller, key))
+    before, committed = facts.replays.get((caller, key), (digest, None))
+    if before != digest:
+        raise _reused(key)
+    return committed
+
+
+def _reused(key: str) -> KeyReusedError:
+    return KeyReusedError(f"the key {key!r} was used for another request")
 
 
 def _obstacle(submission: Submission, facts: _Facts) -> SubmissionError | None:

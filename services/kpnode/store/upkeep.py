@@ -57,7 +57,9 @@ def read_again(connection: Connection) -> bool:
     found = False
     for document_id in sorted(refused):
         row = t.document.c.id == document_id
-        kind = connection.execute(select(t.document.c.type).where(row, t.document.c.direction == "in")).scalar()
+        kind = connection.execute(
+            select(t.document.c.type).where(row, t.document.c.direction == "in")
+        ).scalar()
         if kind in TYPES:
             connection.execute(update(t.document).where(row).values(answer=json.dumps({"reread": True})))
             found = True

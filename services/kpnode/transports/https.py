@@ -37,6 +37,7 @@ HEADER: Final = "Kp-Request"
 CONTENT_TYPE: Final = "application/kp-frame"
 MAX_BODY_BYTES: Final = 16 * 1024 * 1024
 MAX_HEADER_BYTES: Final = 8 * 1024
+MAX_FRAMES: Final = 1024  # in a request; an answer may have twice as many, since each frame may be answered
 FRESH: Final = timedelta(minutes=15)
 CONNECT_SECONDS: Final = 5.0
 EXCHANGE_SECONDS: Final = 30.0
@@ -48,10 +49,12 @@ def join(frames: Sequence[bytes]) -> bytes:
     return _SEPARATOR.join(frames)
 
 
-def split(body: bytes) -> list[bytes]:
+def split(body: bytes, most: int = MAX_FRAMES) -> list[bytes]:
     """The frames in a body. Raises MalformedError `frame-size`; whether each is a frame, `kpmsg.frames` decides."""
     if len(body) > MAX_BODY_BYTES:
         raise MalformedError("frame-size", f"a body has at most {MAX_BODY_BYTES} bytes")
+    if body.count(_SEPARATOR) >= most:
+        raise MalformedError("frame-size", f"a body has at most {most} frames")
     frames = [frame for frame in body.split(_SEPARATOR) if frame]
     if any(len(frame) > MAX_FRAME_BYTES for frame in frames):
         raise MalformedError("frame-size", f"a frame has at most {MAX_FRAME_BYTES} bytes")
@@ -144,7 +147,7 @@ class HttpsLink:
                     Outcome.UNKNOWN, f"The answer of {self._where} is over the limit and was not read."
                 )
         try:
-            replies = tuple(split(bytes(body)))
+            replies = tuple(split(bytes(body), 2 * MAX_FRAMES))
         except MalformedError as error:
             return Sent(Outcome.UNKNOWN, f"The answer of {self._where} cannot be read: {error.text}.")
         return Sent(Outcome.ACCEPTED, Outcome.ACCEPTED.text, replies)
