@@ -66,6 +66,7 @@ class Schedule:
         self._next_send = 0.0
         self._next_ask = 0.0
         self._asked_at: float | None = None
+        self._unanswered = 0  # questions that were asked anew, in a row
         self._covers = 0.0  # an answer to the open question speaks about what left before this time
         self._traffic = False
         self._last_sent = 0.0
@@ -209,6 +210,7 @@ class Schedule:
     def asking(self, now: float, *, afresh: bool) -> None:
         """A question leaves the process now; `afresh`: a first `status?`, not a further step of the same exchange."""
         if afresh:
+            self._unanswered = 0 if self._asked_at is None else self._unanswered + 1
             self._covers = now
             self.begun += 1
         self._asked_at = now
@@ -256,7 +258,9 @@ class Schedule:
 
     def _ask_at(self) -> float:
         if self._asked_at is not None:
-            return max(self._asked_at + ANSWER_WITHIN, self._next_send)
+            # Doubling: a new question voids the one before, so where an answer takes long, asking too soon would never end.
+            patience = min(CAP_CONNECTED, ANSWER_WITHIN * 2.0 ** min(self._unanswered, 20))
+            return max(self._asked_at + patience, self._next_send)
         oldest = next(iter(self._flying), None)
         missing = float("inf") if oldest is None else self._deliveries[oldest].sent_at + RECEIPT_WITHIN
         return max(min(self._next_ask, missing), self._next_send)

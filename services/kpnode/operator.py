@@ -254,8 +254,13 @@ class Operator:
         return {"address": address, "paused_because": because}
 
     async def remove_partner(self, address: str) -> dict[str, Any]:
-        """Stop exchanging, and withdraw the partner's access to our broker at once. What was exchanged stays."""
-        await self._row(address)
+        """Stop exchanging, and withdraw the partner's access to our broker at once. What was exchanged stays.
+
+        May be repeated: if we died, or the broker did not answer, the access is withdrawn by the next time.
+        """
+        known = await self._database.read(partners.records)
+        if address == self._settings.address or address not in known:
+            await self._row(address)  # says so
         at = self._stamp()
         await self._database.write(lambda c: partners.remove_partner(c, address, at))
         if self._inbox is not None:

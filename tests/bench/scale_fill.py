@@ -8,19 +8,15 @@ them again. Registers have their real heads. What is not known here: how fast an
 
 import hashlib
 import json
-import sqlite3
 from base64 import urlsafe_b64encode
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
-from typing import Any, Protocol
-from uuid import UUID
+from typing import Any
 
-from sqlalchemy import Table, create_engine, update
-from sqlalchemy.engine import make_url
+from sqlalchemy import create_engine, update
 
 from kpmsg import documents, frames, jws
 from kpmsg.case import fold
@@ -32,11 +28,15 @@ from kpmsg.standing import Filed
 from kpnode.sample import Trade, confirmation
 from kpnode.store import tables as t
 from kpnode.store import upkeep, worklists
+from tests.bench.scale_sink import Sink, writing
 
 PARTNERS = (
     "AE", "AO", "AU", "BR", "CA", "CD", "CF", "CM", "CN", "GH", "GN", "GY", "IL", "IN", "JP",
     "KR", "LB", "LR", "LS", "MX", "NA", "NZ", "RU", "SG", "SL", "TH", "TR", "TZ", "US", "ZA",
 )  # fmt: skip
+OFFLINE = "ZA"
+"""This partner's node has not answered for half a year: what waits for delivery waits for it."""
+
 A_RECEIPT = 20
 """Documents covered by one receipt."""
 
@@ -47,65 +47,8 @@ DIGITS = 7
 """Of every certificate number."""
 
 _PATTERN = "7" * DIGITS
-_WRITTEN = UUID("019a0000-0000-7000-8000-00000000000a"), UUID("019a0000-0000-7000-8000-00000000000b")
+_WRITTEN = b"019a0000-0000-7000-8000-00000000000a", b"019a0000-0000-7000-8000-00000000000b"
 _IDS = "a1" * 32, "b2" * 32
-
-
-class Sink(Protocol):
-    """Takes rows for a table, without its counter."""
-
-    def write(self, table: Table, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None: ...
-
-
-@dataclass
-class _Sqlite:
-    connection: sqlite3.Connection
-
-    def write(self, table: Table, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
-        marks = ", ".join("?" * len(columns))
-        names = ", ".join(f'"{name}"' for name in columns)
-        self.connection.executemany(f'INSERT INTO "{table.name}" ({names}) VALUES ({marks})', rows)
-
-
-@dataclass
-class _Postgres:
-    cursor: Any
-
-    def write(self, table: Table, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
-        names = ", ".join(f'"{name}"' for name in columns)
-        with self.cursor.copy(f'COPY "{table.name}" ({names}) FROM STDIN') as copy:
-            for row in rows:
-                copy.write_row(row)
-
-
-@contextmanager
-def _sqlite(path: str) -> Iterator[tuple[Sink, Callable[[], None]]]:
-    connection = sqlite3.connect(path, isolation_level=None)
-    try:
-        # In the filler only: what is lost here is filled again.
-        for pragma in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-1500000", "foreign_keys=OFF"):
-            connection.execute(f"PRAGMA {pragma}")
-        connection.execute("BEGIN")
-        yield _Sqlite(connection), lambda: None
-        connection.execute("COMMIT")
-        connection.execute("PRAGMA journal_mode=WAL")
-    finally:
-        connection.close()
-
-
-@contextmanager
-def _postgres(url: str) -> Iterator[tuple[Sink, Callable[[], None]]]:
-    import psycopg
-
-    plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
-    with psycopg.connect(plain) as connection:
-        connection.execute("SET synchronous_commit = off")
-        yield _Postgres(connection.cursor()), connection.commit
-
-
-def _writing(url: str) -> AbstractContextManager[tuple[Sink, Callable[[], None]]]:
-    parsed = make_url(url)
-    return _sqlite(str(parsed.database)) if parsed.get_backend_name() == "sqlite" else _postgres(url)
 
 
 @dataclass(frozen=True)
@@ -124,7 +67,7 @@ class _Letter:
         payload = self.payload.replace(self.pattern_key, key.encode())
         for place in range(self.place + 1):
             made = f"019a{serial >> 20:04x}-{serial >> 4 & 0xFFFF:04x}-7{serial & 15:x}00-8{place}00-00000000000a"
-            payload = payload.replace(str(_WRITTEN[place]).encode(), made.encode())
+            payload = payload.replace(_WRITTEN[place], made.encode())
         for place, document_id in enumerate(ids):
             payload = payload.replace(_IDS[place].encode(), document_id.encode())
         return hashlib.sha256(payload).hexdigest(), payload
@@ -143,8 +86,9 @@ class _Life:
     row: Mapping[str, Any]
 
 
-_Awaited = tuple[_Life, str, str, int, str]
-"""A certificate whose second document follows on the next day: its key, the first document, its serial number, when."""
+_Awaited = tuple[_Letter, str, str, tuple[str, bytes], str, bool]
+"""The second document of a certificate, which follows on the next day: the pattern, the certificate's key, the first document, the
+second's id and payload, when, and whether the partner can be reached."""
 
 
 @dataclass
@@ -173,7 +117,8 @@ class Filler:
     me: str
     practice: Practice
     today: date
-    a_day: int = 250  # a million are eleven years
+    days: int = 3650
+    """Over how many they are spread, however many they are: so they are alike but for their number."""
     author: str = "erp"
     _lives: dict[tuple[Any, ...], _Life] = field(default_factory=dict)
     _rows: dict[str, list[tuple[Any, ...]]] = field(default_factory=lambda: defaultdict(list))
@@ -184,23 +129,23 @@ class Filler:
     def fill(self, url: str, count: int) -> Fill:
         """Write `count` certificates and what belongs to them."""
         done = Fill(count)
-        days = -(-count // self.a_day)
-        undelivered = count - max(1, count // 500)  # what the partners' registers do not hold yet
-        with _writing(url) as (sink, commit):
-            awaited: list[_Awaited] = []
+        a_day = max(1, round(count / self.days))
+        days = -(-count // a_day)
+        since = count - count // 20  # when OFFLINE was last heard of
+        with writing(url) as (sink, commit):
+            awaited: list[_Awaited | None] = []
             for n in range(count):
-                delivered = n < undelivered
-                day, within = divmod(n, self.a_day)
+                day, within = divmod(n, a_day)
                 if within == 0:
-                    self._replies(awaited, delivered=delivered)
+                    self._replies(awaited)
                     awaited = []
-                awaited.append(self._begin(n, days - day + 1, within, done, delivered=delivered))
+                awaited.append(self._begin(n, days - day + 1, within, done, online=n < since))
                 if n % CHUNK == CHUNK - 1:
                     self._flush(sink)
                     commit()
-            self._replies(awaited, delivered=False)
+            self._replies(awaited)
             for (partner, side), register in self._registers.items():
-                self._receipt(partner, side, register, self._at(0, self.a_day - 1))
+                self._receipt(partner, side, register, self._at(0, 0))
             self._flush(sink)
             commit()
         self._finish(url, done)
@@ -208,19 +153,21 @@ class Filler:
 
     # -- certificates ----------------------------------------------------------------------------------------------------
 
-    def _begin(self, n: int, ago: int, within: int, done: Fill, *, delivered: bool) -> "_Awaited":
+    def _begin(self, n: int, ago: int, within: int, done: Fill, *, online: bool) -> _Awaited | None:
         """The notification of the n-th certificate, and its row as it will stand."""
-        partner = PARTNERS[(4 * ago + within % 4) % len(PARTNERS)]
-        ours, fate = within % 4 != 3, n * 7919 % 1000
+        partner = PARTNERS[(4 * ago + n % 4) % len(PARTNERS)]
+        ours, fate = n % 4 != 3, n * 7919 % 1000
+        delivered = online or partner != OFFLINE
         kind = "cancelled" if fate < 15 else "later" if fate < 22 else "overdue" if fate < 30 else "confirmed"
         life = self._life("later" if ours and not delivered else kind, partner, ours=ours, ago=ago)
         at, key = self._at(ago, within), self._number(life.letters[0].source, self._at(ago, within))
-        first = self._document(life.letters[0], key, (), n, at, delivered=delivered)
-        last, second = at, ""
+        first, payload = life.letters[0].written(key, (), n)
+        self._document(life.letters[0], key, "", first, payload, at, delivered=delivered)
+        last, second = at, ("", b"")
         if len(life.letters) > 1:
-            last, second = self._at(ago - 1, within), life.letters[1].written(key, (first,), n)[0]
+            last, second = self._at(ago - 1, within), life.letters[1].written(key, (first,), n)
         row = life.row
-        case = row["case"].replace(life.key, key).replace(_IDS[0], first).replace(_IDS[1], second)
+        case = row["case"].replace(life.key, key).replace(_IDS[0], first).replace(_IDS[1], second[0])
         self._rows["certificate"].append(
             (key, key, row["issuer"], partner, row["state"], case, row["waits"], row["matter"], row["due"], at, last)
         )  # fmt: skip
@@ -231,7 +178,7 @@ class Filler:
             done.ids.append(first)
         if n == done.certificates // 2:
             done.middle = last, key
-        return life, key, first, n, last
+        return (life.letters[1], key, first, second, last, delivered) if second[0] else None
 
     def _number(self, letters: str, at: str) -> str:
         """The next one; of ours every 500th was spoilt."""
@@ -242,13 +189,14 @@ class Filler:
             self._numbers[letters] += 1
         return f"{letters}{self._numbers[letters]:0{DIGITS}d}"
 
-    def _replies(self, awaited: Sequence["_Awaited"], *, delivered: bool) -> None:
-        for life, key, first, n, at in awaited:
-            if len(life.letters) > 1:
-                self._document(life.letters[1], key, (first,), n, at, delivered=delivered)
+    def _replies(self, awaited: Sequence[_Awaited | None]) -> None:
+        for each in awaited:
+            if each is not None:
+                letter, key, first, (document_id, payload), at, delivered = each
+                self._document(letter, key, first, document_id, payload, at, delivered=delivered)
 
     def _at(self, ago: int, within: int) -> str:
-        seconds = 8 * 3600 + within * 120
+        seconds = 8 * 3600 + within * 60
         day = self.today - timedelta(days=ago + 1)
         return f"{day}T{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}.{within:03d}Z"
 
@@ -294,7 +242,9 @@ class Filler:
 
     def _letter(self, place: int, draft: Mapping[str, Any], source: str, day: date) -> _Letter:
         at = datetime(day.year, day.month, day.day, 7 + place, tzinfo=UTC)
-        document, payload = documents.compose(dict(draft), source=source, id=_WRITTEN[place], time=at)
+        document, payload = documents.compose(
+            dict(draft), source=source, id=_WRITTEN[place].decode(), time=at
+        )
         return _Letter(place, source, document.recipient, document.type, documents.claim(document), payload)
 
     @staticmethod
@@ -304,9 +254,16 @@ class Filler:
     # -- rows ------------------------------------------------------------------------------------------------------------
 
     def _document(
-        self, letter: _Letter, key: str, before: Sequence[str], serial: int, at: str, *, delivered: bool
-    ) -> str:
-        document_id, payload = letter.written(key, before, serial)
+        self,
+        letter: _Letter,
+        key: str,
+        before: str,
+        document_id: str,
+        payload: bytes,
+        at: str,
+        *,
+        delivered: bool,
+    ) -> None:
         ours = letter.source == self.me
         partner = letter.recipient if ours else letter.source
         direction, received = ("out", at if delivered else None) if ours else ("in", at)
@@ -317,7 +274,7 @@ class Filler:
         if ours:
             if letter.claim is not None:
                 pattern = letter.pattern_key.decode()
-                claim = letter.claim.replace(pattern, key).replace(_IDS[0], before[0] if before else "")
+                claim = letter.claim.replace(pattern, key).replace(_IDS[0], before)
                 self._rows["claim"].append((claim, document_id))
             digest = hashlib.md5(document_id.encode(), usedforsecurity=False).hexdigest()
             self._rows["idempotency"].append((self.author, digest, digest * 2, document_id, at))
@@ -328,7 +285,6 @@ class Filler:
         else:
             self._enter(partner, "held", document_id, at)
             events.append((at, "admitted", partner, document_id, key))
-        return document_id
 
     def _signed(self, payload: bytes) -> bytes:
         head, tail = self._jws
@@ -373,7 +329,7 @@ class Filler:
         self._rows.clear()
 
     def _finish(self, url: str, done: Fill) -> None:
-        """The registers' ends, that all is folded as this version folds it, and what planners want to know."""
+        """The registers' ends, that all is folded as this version folds it, and what PostgreSQL's planner wants to know."""
         engine = create_engine(url)
         with engine.begin() as connection:
             for partner in PARTNERS:
@@ -383,6 +339,12 @@ class Filler:
                     ends |= {f"{side}_size": register.size, f"{side}_head": register.head.hex()}
                 connection.execute(update(t.partner).where(t.partner.c.address == partner).values(**ends))
             upkeep.mark(connection)
+        if (
+            engine.dialect.name == "postgresql"
+        ):  # what its own housekeeper does by and by; a node on SQLite has none
+            with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                connection.exec_driver_sql("VACUUM ANALYZE")
+                connection.exec_driver_sql("CHECKPOINT")
         engine.dispose()
 
 

@@ -20,7 +20,7 @@ from kpmsg import documents, frames, jws
 from kpnode.api import build_app
 from kpnode.api.health import Ready
 from kpnode.sample import confirmation
-from kpnode.store.callers import Scope, create_caller
+from kpnode.store.callers import Scope
 from kpnode.store.database import StoreFullError, StoreUnavailableError
 from kpnode.throwaway import Postgres
 from kpnode.transports import Outcome
@@ -482,22 +482,6 @@ def test_the_viewer_is_the_one_its_makers_publish() -> None:
     for line in folder.joinpath("SHA256SUMS").read_text("ascii").splitlines():
         digest, name = line.split()
         assert hashlib.sha256(folder.joinpath(name).read_bytes()).hexdigest() == digest
-
-
-async def test_the_examples_in_the_document_can_be_sent(desk: Office, client: httpx.AsyncClient) -> None:
-    described = (await client.get("/openapi.json")).json()
-    submit = described["paths"]["/v1/documents"]["post"]["requestBody"]["content"]["application/json"]
-    assert set(submit["examples"]) >= {kind.name for kind in documents.TYPES.values()}
-    at = desk.partner.stamp()
-    key = await desk.partner.database.write(lambda c: create_caller(c, "customs", list(Scope), at))
-    transport, headers = httpx.ASGITransport(build_app(desk.partner)), {"Authorization": f"Bearer {key}"}
-    async with httpx.AsyncClient(transport=transport, base_url="http://node.test", headers=headers) as theirs:
-        for name, example in submit["examples"].items():
-            ours = "BW" not in str(
-                example["value"]["recipient"] if isinstance(example["value"], dict) else ""
-            )
-            answer = await post(client if ours else theirs, example["value"], name)
-            assert answer.status_code == 201, (name, answer.text)
 
 
 async def test_a_feed_that_is_shorter_than_its_reader_says_so(client: httpx.AsyncClient) -> None:

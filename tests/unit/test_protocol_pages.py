@@ -481,7 +481,7 @@ def test_the_figures_of_registers_md_are_those_of_the_code() -> None:
         ),
         ("asking with traffic or something waiting", (schedule.ASK_BUSY, 0.5, 1.5)),
         ("asking when idle", (schedule.ASK_IDLE,)),
-        ("an answer is missing", (schedule.ANSWER_WITHIN,)),
+        ("an answer is missing", (schedule.ANSWER_WITHIN, schedule.CAP_CONNECTED)),
         ("a receipt is missing", (schedule.RECEIPT_WITHIN,)),
         ("refused by the partner", (schedule.CAP_UNREACHABLE,)),
     ):

@@ -206,6 +206,19 @@ def test_what_is_still_being_handed_over_is_not_lost() -> None:
     assert made.due(2.0) == []
 
 
+def test_a_slow_partner_is_not_asked_faster_than_it_can_answer() -> None:
+    made, now, waits = Schedule(lambda: 0.0), 0.0, []
+    for _ in range(5):
+        made.asking(now, afresh=True)
+        again = made.next_event(now, sending=False)
+        waits.append(again - now)
+        now = again
+    assert waits == [10.0, 20.0, 40.0, 60.0, 60.0]
+    made.settled(now)
+    made.asking(now, afresh=True)
+    assert made.next_event(now, sending=False) == now + 10.0
+
+
 def test_a_question_without_an_answer_is_asked_again() -> None:
     made = Schedule(lambda: 0.0)
     assert made.ask_due(0.0)

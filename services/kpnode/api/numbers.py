@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Annotated, Any, Final, get_args
 
@@ -55,6 +56,7 @@ class Which(BaseModel):
 
 def mount(app: FastAPI, node: Node) -> None:
     """Add the routes about our own numbers."""
+    walking = asyncio.Lock()  # a report reads for seconds, and other readers need their connections meanwhile
 
     @app.post("/v1/numbers", **operation(RECORD, needs(Scope.WRITE_NUMBERS)))
     async def record(request: Request) -> Response:
@@ -75,7 +77,10 @@ def mount(app: FastAPI, node: Node) -> None:
 
     @app.get("/v1/numbers/report", **operation(REPORT, needs(Scope.READ_DOCUMENTS)))
     async def report(query: Annotated[Which, Query()]) -> Response:
-        accounts, strange = await node.database.read(lambda c: numbers.report(c, node.practice, query.series))
+        async with walking:
+            accounts, strange = await node.database.read(
+                lambda c: numbers.report(c, node.practice, query.series)
+            )
         if query.series is not None and not accounts:
             detail = "Our published policy allots no numbers of this series (numbers, in [policy])."
             raise Refused("not-found", detail)

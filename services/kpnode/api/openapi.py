@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.responses import Response
 
-from kpnode.api import schemas
+from kpnode.api import examples, schemas
 from kpnode.api.answers import CODES, JOSE, JSON, PROBLEM
 from kpnode.api.door import SCHEME
 from kpnode.store.callers import Scope
@@ -115,8 +115,11 @@ def document(app: FastAPI) -> dict[str, Any]:
             for status in [s for s, r in said.items() if "HTTPValidationError" in str(r)]:
                 del said[status]
             one["responses"] = dict(sorted(said.items()))
-    submit = described["paths"]["/v1/documents"]["post"]["requestBody"]["content"][JSON]
-    submit["examples"] = schemas.examples()
+    for address, shown in (
+        ("/v1/documents", examples.submissions()),
+        ("/v1/drafts", examples.preparations()),
+    ):
+        described["paths"][address]["post"]["requestBody"]["content"][JSON]["examples"] = shown
     described["components"] = {
         "schemas": dict(sorted(schemas.all_of_them().items())),
         "securitySchemes": {
@@ -284,7 +287,10 @@ LIST_CERTIFICATES: Final = Said(
 READ_CERTIFICATE: Final = Said(
     "readCertificate", "Certificates", "Read where a certificate stands",
     _json("CertificateWithDocuments", "The case, and its documents with their delivery.") | NOT_MODIFIED,
-    text="The number may be written as on paper or without spaces, dots, hyphens and slashes, in any case.",
+    text=(
+        "The number may be written as on paper or without spaces, dots, hyphens and slashes, in any case. Of one that is not here, the "
+        "problem says in `near` which others are and may have been meant; nothing is assumed."
+    ),
     problems=("not-found",),
     parameters=(
         path("number", "Certificate number.", {"type": "string", "minLength": 1, "maxLength": 64}, "BW 000042"),

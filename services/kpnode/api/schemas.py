@@ -1,4 +1,4 @@
-"""JSON Schemas of what the API shows and takes, and full examples of every document type.
+"""JSON Schemas of what the API shows and takes.
 
 Documents' own schemas come from the models that check them; resources are described here, beside each other, so that a reader
 sees what belongs to the API and what to the protocol.
@@ -6,14 +6,11 @@ sees what belongs to the API and what to the protocol.
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
 from functools import cache
 from typing import Any, Final
 
-from kpmsg import documents
 from kpmsg.case import State
-from kpmsg.documents import TYPES, Rejection, form_of
-from kpnode.sample import Trade, confirmation
+from kpmsg.documents import TYPES, Content, form_of
 
 ID: Final = r"^[0-9a-f]{64}$"
 ADDRESS: Final = r"^[A-Z]{2}(/[a-z0-9][a-z0-9-]{0,31})?$"
@@ -323,7 +320,10 @@ def all_of_them() -> dict[str, Any]:
                 "data": _tidy(described["properties"]["data"]),
             },
             {"subject": _text("The certificate's canonical number; may be left out where the data has it.")},
-        ) | {"additionalProperties": False, "description": (content.__doc__ or "").strip()}
+        ) | {
+            "additionalProperties": False,
+            "description": f"{(content.__doc__ or '').strip()} Written by {written_by(content)}.",
+        }
         drafts.append(_ref(name))
     found["Draft"] = {"anyOf": drafts}
     found["Drafts"] = {
@@ -335,43 +335,11 @@ def all_of_them() -> dict[str, Any]:
     return found
 
 
-@cache
-def examples() -> dict[str, Any]:
-    """A full example of every document type, as it would be submitted."""
-    notification = Trade("BW", "AE", on=date(2026, 3, 2), first=42).notification(0)
-    at = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
-    said, _ = documents.compose(notification, source="BW", id="019cadd8-4840-7000-8000-000000000001", time=at)
-    rejection = {
-        "type": Rejection.name,
-        "recipient": "AE",
-        "data": {
-            "refers_to": "0" * 63 + "1",
-            "reasons": [
-                {
-                    "code": "I01",
-                    "severity": "reject",
-                    "pointer": "/data/certificate/number_raw",
-                    "text": "We never issued a certificate with this number. Please treat it as a suspected counterfeit.",
-                }
-            ],
-        },
-    }
-    found = {
-        "export-notification": {
-            "summary": "An exporting authority announces a shipment",
-            "value": notification,
-        },
-        "import-confirmation": {
-            "summary": "The importing authority says what arrived",
-            "value": confirmation(said, "0" * 63 + "1"),
-        },
-        "rejection": {
-            "summary": "A document breaks a rule (the node writes most of these itself)",
-            "value": rejection,
-        },
-    }
-    several = [Trade("BW", "AE", on=date(2026, 3, 2), first=43).notification(n) for n in range(2)]
-    return found | {"several": {"summary": "Several documents together", "value": several}}
+def written_by(content: type[Content]) -> str:
+    """Who writes documents of a type, in words."""
+    return (
+        "an authority in either role" if len(content.roles) > 1 else f"an {min(content.roles)}ing authority"
+    )
 
 
 def _tidy(node: Any) -> Any:

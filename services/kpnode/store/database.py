@@ -42,6 +42,18 @@ GATHER_MOST: Final = 0.002
 # resources, object in use, cancelled or shut down by somebody, disk. Taken for a document's fault they would have it set aside (R9).
 _OUTAGES: Final = frozenset({"08", "40", "53", "55", "57", "58"})
 _READ_ONLY: Final = "25006"  # a primary that has become a standby
+# A server that has gone silent must be noticed by us in half a minute, not in two hours, and our silence by the server: a session of ours
+# that lives on there holds the lock that makes us the only writer.
+_NOTICE_SILENCE: Final = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 30_000,
+}
+_SESSION: Final = (
+    "-c synchronous_commit=on -c timezone=UTC "
+    "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=4 -c tcp_user_timeout=30000"
+)
 _ADVISORY_LOCK: Final = 0x6B706E6F6465  # "kpnode"
 
 
@@ -128,7 +140,7 @@ def connect(url: str, *, writer: bool) -> Engine:
         pool_size=1 if writer else 4,
         max_overflow=0,
         pool_pre_ping=not writer,
-        connect_args={"connect_timeout": 5, "options": "-c synchronous_commit=on -c timezone=UTC"},
+        connect_args={"connect_timeout": 5, "options": _SESSION, **_NOTICE_SILENCE},
     )
 
 

@@ -54,6 +54,7 @@ _HEAD_AT: Final = select(t.entry.c.head).where(
     t.entry.c.position == bindparam("position"),
 )
 _RECEIPT: Final = insert(t.receipt)
+_TOLD_ONCE: Final = frozenset({"page-contradicts"})
 _ENTRY: Final = ("partner", "side", "position", "document_id", "head", "at")
 _RECEIVED: Final = (
     update(t.document)
@@ -297,6 +298,8 @@ class PartnerLedger:
 
     def report(self, report: Report, statement: bytes | None, document_id: str | None = None) -> None:
         """An incident for officers and operators (R7)."""
+        if report.kind in _TOLD_ONCE and self._is_open(report):
+            return
         self._connection.execute(
             insert(t.incident),
             {
@@ -310,6 +313,16 @@ class PartnerLedger:
         )
         self._events("incident", [(document_id, None)])
         self.effects.reports.append(report)
+
+    def _is_open(self, report: Report) -> bool:
+        """Whether the very same has been reported and nobody has closed it: what is asked every few seconds fails every few seconds."""
+        same = select(t.incident.c.seq).where(
+            t.incident.c.partner == self._partner,
+            t.incident.c.kind == report.kind,
+            t.incident.c.text == report.text,
+            t.incident.c.closed_at.is_(None),
+        )
+        return self._connection.execute(same.limit(1)).first() is not None
 
     def _key(self, item: Verified) -> str | None:
         """The certificate that a document is about, as its issuer normalises the number."""

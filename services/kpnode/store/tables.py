@@ -141,7 +141,9 @@ class Receipt(SQLModel, table=True):
     size: int = Field(sa_type=BigInteger)
     at: str
     raw: bytes = Field(sa_type=LargeBinary)
-    __table_args__ = (Index("ix_receipt_partner_direction_size", "partner", "direction", "size"),)
+    __table_args__ = (
+        Index("ix_receipt_partner_direction_size_first", "partner", "direction", "size", "first"),
+    )
 
 
 class Claim(SQLModel, table=True):

@@ -55,6 +55,10 @@ def upgrade() -> None:
     op.create_index("ix_document_type_seq", "document", ["type", "seq"])
     op.create_index("ix_document_partner_type_seq", "document", ["partner", "type", "seq"])
     _partial_index("ix_document_withheld", "document", ["partner", "seq"], "withheld IS NOT NULL")
+    op.drop_index("ix_receipt_partner_direction_size", "receipt")
+    op.create_index(
+        "ix_receipt_partner_direction_size_first", "receipt", ["partner", "direction", "size", "first"]
+    )
     op.create_index("ix_incident_partner_seq", "incident", ["partner", "seq"])
     _partial_index("ix_incident_open", "incident", ["seq"], "closed_at IS NULL")
     op.add_column("certificate", sa.Column("waits", sa.String(), nullable=False, server_default="nobody"))
