@@ -44,6 +44,7 @@ _ADVICE: Final[Mapping[str, str]] = {
     "replaced": "{who} says that this certificate was replaced by {replaced_by}. Do not accept it.",
     "lost": "{who} has reported this certificate as lost. Do not accept it.",
     "stolen": "{who} has reported this certificate as STOLEN. Secure the goods, and report.",
+    "not_this_office": "{who} has not issued this number, but another office of the same Participant may have. Ask there.",
     "issued_to_another": "{who} issued this number for a shipment to somebody else. Do not accept it.",
 }
 

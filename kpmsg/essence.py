@@ -45,6 +45,7 @@ FINDINGS: Final[Mapping[str, str]] = {
     "replaced": "replaced by another certificate",
     "lost": "reported as lost",
     "stolen": "reported as stolen",
+    "not_this_office": "not issued by this office; another one of the Participant may have issued it",
     "issued_to_another": "issued for a shipment to somebody else",
 }
 """What an issuer may answer, in words."""

@@ -61,11 +61,13 @@ _SPEAK_OF_A_SHIPMENT: Final = (
 )
 
 
-def objections(item: Filed, others: Sequence[Filed], *, ours: bool, issued: bool = False) -> list[Problem]:
+def objections(
+    item: Filed, others: Sequence[Filed], *, ours: bool, issued: bool = False, alone: bool = True
+) -> list[Problem]:
     """What is to be said against `item`, given the `others` about the same certificate.
 
     `ours`: we are its author and have not signed it yet; else we are its recipient. `issued`: we have recorded the number as
-    issued, although nothing was notified under it. I01, the strongest sign of a counterfeit, is raised for the issuer only, and
+    issued, although nothing was notified under it. `alone`: nobody else of our Participant can have issued it. I01, the strongest sign of a counterfeit, is raised for the issuer only, and
     is meaningful only to one that knows all its own documents.
     """
     data = item.data
@@ -75,10 +77,10 @@ def objections(item: Filed, others: Sequence[Filed], *, ours: bool, issued: bool
         return []
     others = [other for other in others if other.id != item.id]
     standing = Standing(others)
-    return [*_id_again(item, others), *_by_type(item, standing, ours=ours, issued=issued)]
+    return [*_id_again(item, others), *_by_type(item, standing, ours=ours, issued=issued, alone=alone)]
 
 
-def _by_type(item: Filed, standing: Standing, *, ours: bool, issued: bool) -> Iterator[Problem]:
+def _by_type(item: Filed, standing: Standing, *, ours: bool, issued: bool, alone: bool) -> Iterator[Problem]:
     match item.data:
         case ExportNotification():
             yield from _notification(item, standing, ours=ours)
@@ -96,7 +98,7 @@ def _by_type(item: Filed, standing: Standing, *, ours: bool, issued: bool) -> It
             yield from _withdrawal(item, target, standing, ours=ours)
     yield from _late(item, standing)
     if isinstance(item.data, _SPEAK_OF_A_SHIPMENT) and not ours and not issued:
-        yield from _unknown(item, standing)
+        yield from _unknown(item, standing, alone=alone)
 
 
 def _id_again(item: Filed, others: Sequence[Filed]) -> Iterator[Problem]:
@@ -281,8 +283,8 @@ def _arrival(content: ImportConfirmation, at: str) -> tuple[date | None, str]:
     return content.date_of_receipt, f"{at}/date_of_receipt"
 
 
-def _unknown(item: Filed, standing: Standing) -> Iterator[Problem]:
-    """I01: the issuer is told of a shipment under a number that it never issued."""
+def _unknown(item: Filed, standing: Standing, *, alone: bool) -> Iterator[Problem]:
+    """I01: the issuer is told of a shipment under a number that it never issued. I20: another of its offices may have."""
     certificate = getattr(item.data, "certificate", None)
     if certificate is None or certificate.issuer != item.document.recipient[:2]:
         return
@@ -292,7 +294,8 @@ def _unknown(item: Filed, standing: Standing) -> Iterator[Problem]:
     if not any(
         isinstance(n.data, ExportNotification) and n.source == item.document.recipient for n in standing.items
     ):
-        yield breach(UNCERTAIN, "unknown", "/data/certificate/number_raw")
+        place = "/data/certificate/number_raw"
+        yield breach(UNCERTAIN, "unknown", place) if alone else breach("I20", "elsewhere", place)
 
 
 def _denied(standing: Standing) -> bool:

@@ -317,6 +317,19 @@ class Practice:
                 return found
         return ()
 
+    def alone_issues(self, number: str) -> bool:
+        """Whether a number of our Participant's can have been issued by nobody but us, so that we may deny it.
+
+        True where the Participant has one authority; else only for numbers that our own published series allot to us. Another
+        office's certificate must never be called a counterfeit because this office does not know it (I17).
+        """
+        if len(participant_of(self.me).authorities) < 2:
+            return True
+        key = certificate_key(number)
+        own = self._published[self.me].numbers if self.me in self._published else ()
+        found = ((each, each.number(key)) for each in own if each.ranges)
+        return any(at is not None and each.allots(at) for each, at in found)
+
     def standing(self, participant: str, day: date, by: Policy) -> Standing | None:
         """What the policy `by` says of a Participant on `day`; None if nothing."""
         return in_force((each for each in by.standing if each.participant == participant), day)

@@ -85,11 +85,14 @@ def _reason(problem: Problem) -> dict[str, Any]:
     return {name: value for name, value in members.items() if value is not None}
 
 
-def answer_draft(item: Filed, filed: Sequence[Filed], recorded: Recorded | None) -> dict[str, Any]:
+def answer_draft(
+    item: Filed, filed: Sequence[Filed], recorded: Recorded | None, *, alone: bool = True
+) -> dict[str, Any]:
     """The draft of the answer to a certificate query (KPCS Section II(d)), from all that we know of the number.
 
-    `filed`: the documents about it, of which those count that we wrote; `recorded`: what we have noted of the number. Nothing is told
-    that the asker has not shown: facts are compared, not given, and another importer is not named.
+    `filed`: the documents about it, of which those count that we wrote; `recorded`: what we have noted of the number; `alone`: nobody else
+    of our Participant can have issued it, so that not knowing it means that it does not exist. Nothing is told that the
+    asker has not shown: facts are compared, not given, and another importer is not named.
     """
     query = item.data
     assert isinstance(query, CertificateQuery)
@@ -99,6 +102,8 @@ def answer_draft(item: Filed, filed: Sequence[Filed], recorded: Recorded | None)
         "finding": "unknown",
     }
     data |= _finding(item, query, filed, recorded)
+    if data["finding"] == "unknown" and not alone:
+        data["finding"] = "not_this_office"
     return {"type": CertificateAnswer.type, "recipient": item.source, "data": data}
 
 

@@ -18,7 +18,17 @@ from kpmsg.documents.vocabulary import CertificateNumber, DocumentId, Maybe, Tex
 from kpmsg.errors import Problem
 from kpmsg.rules import breach
 
-Finding = Literal["matches", "differs", "unknown", "void", "replaced", "lost", "stolen", "issued_to_another"]
+Finding = Literal[
+    "matches",
+    "differs",
+    "unknown",
+    "not_this_office",
+    "void",
+    "replaced",
+    "lost",
+    "stolen",
+    "issued_to_another",
+]
 
 _MAY_HAVE_A_SUCCESSOR = frozenset({"replaced", "void", "lost", "stolen"})
 

@@ -16,8 +16,10 @@ import pytest
 
 from kpmsg.case import State, fold
 from kpmsg.documents import parse
+from kpmsg.objections import objections
 from kpmsg.policy import Policy, Practice
 from kpmsg.prefill import LEFT_OUT, prefill
+from kpmsg.replies import answer_draft
 from kpmsg.screening import screen
 from kpmsg.standing import Filed
 from tests.conversation import START, Desk, codes, shipment, write
@@ -558,3 +560,32 @@ def _of_unknown_type() -> Filed:
         "data": {"anything": True},
     }
     return Filed("ab" * 32, parse(json.dumps(document).encode()))
+
+
+def test_a_sister_office_s_certificate_is_not_called_a_counterfeit() -> None:
+    """Antwerp does not know what Prague has issued: it says so, and neither denies the number nor refuses the document."""
+    antwerp = Practice("EU/antwerp")
+    assert not antwerp.alone_issues("EU00004711")
+    series = {"letters": "EU", "digits": 8, "valid_from": "2020-01-01", "ranges": [{"first": 1, "last": 999}]}
+    antwerp.publish("EU/antwerp", Policy.model_validate({"numbers": [series]}))
+    assert antwerp.alone_issues("EU00000815")
+    assert not antwerp.alone_issues("EU00004711")
+    assert Practice("BW").alone_issues("BW 000001")
+
+    certificate = {"number_raw": "EU00004711", "issuer": "EU", "kind": "kp"}
+    arrival = {
+        "certificate": certificate,
+        "notification": None,
+        "date_presented": "2026-03-02",
+        "place": "Dubai",
+    }
+    notice = write({"type": "arrival-notice", "recipient": "EU/antwerp", "data": arrival}, "AE", START)
+    assert codes(objections(notice, [], ours=False, alone=False)) == {"I20": "hold"}
+    assert codes(objections(notice, [], ours=False, alone=True)) == {"I01": "reject"}
+    query = write(
+        {"type": "certificate-query", "recipient": "EU/antwerp", "data": {"certificate": certificate}},
+        "AE",
+        START,
+    )
+    assert answer_draft(query, [query], None, alone=False)["data"]["finding"] == "not_this_office"
+    assert answer_draft(query, [query], None, alone=True)["data"]["finding"] == "unknown"

@@ -268,7 +268,7 @@ def test_a_response_is_asked_about_each_answer_in_turn() -> None:
 
 
 @pytest.mark.parametrize(
-    "finding", ["matches", "unknown", "void", "replaced", "lost", "stolen", "issued_to_another"]
+    "finding", ["matches", "unknown", "not_this_office", "void", "replaced", "lost", "stolen", "issued_to_another"]
 )
 def test_no_other_finding_tells_which_facts_differ(finding: str) -> None:
     found = broken("certificate-answer", finding=finding)

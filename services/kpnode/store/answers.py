@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from sqlalchemy import Connection, insert, select, update
 
@@ -15,8 +15,9 @@ from kpmsg.documents import CertificateAnswer, Document, Rejection, Withdrawal
 from kpmsg.errors import Problem
 from kpmsg.objections import UNCERTAIN
 from kpmsg.policy import Practice
-from kpmsg.replies import answer_draft, rejection_draft
+from kpmsg.replies import Recorded, answer_draft, rejection_draft
 from kpmsg.standing import Standing
+from kpnode.store import alerts
 from kpnode.store import tables as t
 from kpnode.store.cases import filed, said_against
 
@@ -69,8 +70,8 @@ def owed(connection: Connection, seq: int, practice: Practice, at: str) -> Owed 
     item = Filed(row.id, documents.parse(jws.peek(row.raw).unverified_payload))
     others = filed(connection, [row.subject])[row.subject] if row.subject else []
     if "finding" in json.loads(row.answer):
-        noted = connection.execute(select(t.number.c.status).where(t.number.c.key == row.subject)).scalar()
-        draft = answer_draft(item, others, noted)
+        alone = practice.alone_issues(item.document.subject or "")
+        draft = answer_draft(item, others, _noted(connection, row.subject, practice.me), alone=alone)
         return Owed(row.id, item.source, draft, draft["data"]["finding"] != "unknown")
     problems = said_against(connection, item, others, practice, at)
     if "reread" in json.loads(row.answer):
@@ -80,6 +81,15 @@ def owed(connection: Connection, seq: int, practice: Practice, at: str) -> Owed 
     certain = any(p.severity == "reject" and p.code != UNCERTAIN for p in problems)
     told = [problem for problem in problems if problem.severity != "warn"]
     return Owed(row.id, item.source, rejection_draft(item, told) if refused else None, certain)
+
+
+def _noted(connection: Connection, key: str, me: str) -> Recorded | None:
+    """What we have recorded of a number of ours, or warned everybody of; not that it was forged, which says whose it is not."""
+    noted = connection.execute(select(t.number.c.status).where(t.number.c.key == key)).scalar()
+    if noted is not None:
+        return cast(Recorded, noted)
+    ours = (each.kind for each in alerts.under(connection, [key]).get(key, ()) if each.issuer == me[:2])
+    return next((kind for kind in ("stolen", "lost", "void") if kind in set(ours)), None)
 
 
 def _taken_back(

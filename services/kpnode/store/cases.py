@@ -90,8 +90,8 @@ def said_against(
         # Seldom: so only here is it looked up what we have noted of the number apart from notifying it.
         key = practice.key(item.document.subject or "")
         noted = connection.execute(select(t.number.c.status).where(t.number.c.key == key)).scalar()
-        if noted == "issued":
-            found = objections(item, others, ours=ours, issued=True)
+        alone = practice.alone_issues(item.document.subject or "")
+        found = objections(item, others, ours=ours, issued=noted == "issued", alone=alone)
     return problems + found
 
 
