@@ -105,10 +105,10 @@ schemas.FURTHER.update(
 )
 
 LIST: Final = Said(
-    "listAlerts", "Alerts", "List the numbers under an alert, newest first",
+    "listAlerts", "Alerts", "List numbers that are, or were, under an alert, newest first",
     {200: ("One page.", JSON, ref("AlertedPage"))},
     text=(
         "Ours and partners'. Only an issuer's word about its own numbers is kept. What was said to several partners is shown once. "
-        "An alert is made by submitting a document `alert`, and ended by a `withdrawal` of it."
+        "To warn of numbers, prepare a document `alert` at `/v1/drafts`: a second person always releases it. A `withdrawal` ends it."
     ),
 )  # fmt: skip

@@ -171,8 +171,8 @@ READ: Final = Said(
     problems=("not-found",), parameters=(_BY_NUMBER, ACCEPT_LANGUAGE), headers={200: {"ETag": _ETAG}},
 )  # fmt: skip
 REVISE: Final = Said(
-    "reviseDraft", "Drafts", "Write a draft anew", _ONE,
-    text="Whoever does so has written in it, and does not release it where two people are asked for.",
+    "reviseDraft", "Drafts", "Replace what a draft says", _ONE,
+    text="Whoever does so has written in it, and cannot release it where two people are asked for.",
     problems=("not-found", "document-invalid", "draft-closed", "precondition-failed"),
     parameters=(
         _BY_NUMBER, ACCEPT_LANGUAGE,

@@ -291,7 +291,7 @@ _GIVEN_HEADERS: Final = {
 UPLOAD: Final = Said(
     "uploadFile", "Files", "Upload a file that a document is going to name",
     {201: ("It is here.", JSON, ref("Uploaded")), 200: ("It was here already.", JSON, ref("Uploaded"))},
-    text=f"The bytes as they are, at most {MAX_FILE}. The same file again is the same file: no key is needed to repeat this.",
+    text=f"The bytes as they are, at most {MAX_FILE:,} of them. The same file again is the same file: no key is needed to repeat this.",
     problems=("uploads-busy", "store-full"),
     body={"required": True, "content": {kind: {} for kind in MEDIA_TYPES}},
 )  # fmt: skip
@@ -308,7 +308,7 @@ READ: Final = Said(
     parameters=(BY_ID, _BY_DIGEST, _WAIT, IF_NONE_MATCH), headers=_GIVEN_HEADERS,
 )  # fmt: skip
 FETCH: Final = Said(
-    "fetchFile", "Files", "Ask the partner for a file once more, although it could not be had",
+    "fetchFile", "Files", "Ask the partner once more for a file that could not be had",
     _GIVEN,
     problems=("not-found", "file-unavailable", "store-full"),
     parameters=(BY_ID, _BY_DIGEST, _WAIT), headers=_GIVEN_HEADERS,

@@ -115,6 +115,8 @@ def document(app: FastAPI) -> dict[str, Any]:
             for status in [s for s, r in said.items() if "HTTPValidationError" in str(r)]:
                 del said[status]
             one["responses"] = dict(sorted(said.items()))
+    # The router wants longer paths first; people look for the shorter ones there. Each tag keeps its order otherwise.
+    described["paths"] = dict(sorted(described["paths"].items(), key=lambda each: each[0].count("/")))
     for address, shown in (
         ("/v1/documents", examples.submissions()),
         ("/v1/drafts", examples.preparations()),
@@ -267,7 +269,7 @@ LIST_DOCUMENTS: Final = Said(
     "listDocuments", "Documents", "List documents, newest first", _json("DocumentPage", "One page."),
 )  # fmt: skip
 READ_DOCUMENT: Final = Said(
-    "readDocument", "Documents", "Read a document and where it is",
+    "readDocument", "Documents", "Read a document, and how far its delivery is",
     _json("Document", "The document and its delivery.") | NOT_MODIFIED,
     problems=("not-found",), parameters=(BY_ID, IF_NONE_MATCH), headers=ETAG,
 )  # fmt: skip
@@ -306,28 +308,28 @@ READ_PARTNER: Final = Said(
     problems=("not-found",), parameters=(BY_ADDRESS, IF_NONE_MATCH), headers=ETAG,
 )  # fmt: skip
 LIST_QUEUES: Final = Said(
-    "listQueues", "Partners", "See what waits for every partner", _json("QueueList", "All queues.")
+    "listQueues", "Partners", "See what waits for each partner", _json("QueueList", "All queues.")
 )
 READ_QUEUE: Final = Said(
     "readQueue", "Partners", "See what waits for a partner, why, and who must act", _json("Queue", "The delivery queue."),
     problems=("not-found",), parameters=(BY_ADDRESS,),
 )  # fmt: skip
 RETRY: Final = Said(
-    "retryQueue", "Partners", "Try now", _json("Queue", "The queue afterwards."),
+    "retryQueue", "Partners", "Try to deliver to a partner now", _json("Queue", "The queue afterwards."),
     text="Ends the back-off and asks the partner at once what it holds.",
     problems=("not-found",), parameters=(BY_ADDRESS,),
 )  # fmt: skip
 PAUSE: Final = Said(
-    "pauseQueue", "Partners", "Hold documents back", _json("Queue", "The queue afterwards."),
+    "pauseQueue", "Partners", "Pause delivery to a partner", _json("Queue", "The queue afterwards."),
     text="Documents are still accepted and signed. Receipts and answers go on.",
     problems=("not-found", "precondition-failed"), parameters=(BY_ADDRESS, _IF_MATCH), body=REASON,
 )  # fmt: skip
 RESUME: Final = Said(
-    "resumeQueue", "Partners", "Let documents go again", _json("Queue", "The queue afterwards."),
+    "resumeQueue", "Partners", "Resume delivery to a partner", _json("Queue", "The queue afterwards."),
     problems=("not-found", "precondition-failed"), parameters=(BY_ADDRESS, _IF_MATCH),
 )  # fmt: skip
 OVERRIDE: Final = Said(
-    "overrideQueue", "Partners", "Send without waiting for the partner's first answer",
+    "overrideQueue", "Partners", "Deliver to a partner without waiting for its first answer",
     _json("Queue", "The queue afterwards."),
     text="For a partner that cannot answer after our start. It is recorded as an incident, with the reason.",
     problems=("not-found", "precondition-failed"), parameters=(BY_ADDRESS, _IF_MATCH), body=REASON,
@@ -354,16 +356,18 @@ READ_EVENTS: Final = Said(
     ),
     problems=("streams-exhausted", "feed-shorter"),
 )  # fmt: skip
-ROOT: Final = Said("root", "Operation", "What this is", {200: ("Where to go on.", JSON, {"type": "object"})})
+ROOT: Final = Said(
+    "root", "Operation", "Read what this is", {200: ("Where to go on.", JSON, {"type": "object"})}
+)
 HEALTH: Final = Said(
-    "healthz", "Operation", "Is the process alive?", {200: ("Yes.", JSON, {"type": "object"})}
+    "healthz", "Operation", "Ask whether the process is alive", {200: ("Yes.", JSON, {"type": "object"})}
 )
 READY: Final = Said(
-    "readyz", "Operation", "Can it do its work?",
+    "readyz", "Operation", "Ask whether it can do its work",
     {200: ("Yes.", JSON, ref("Readiness")), 503: ("No; which check fails is said.", JSON, ref("Readiness"))},
 )  # fmt: skip
 METRICS: Final = Said(
-    "metrics", "Operation", "Metrics for Prometheus",
+    "metrics", "Operation", "Read metrics for Prometheus",
     {200: ("Text format 0.0.4.", "text/plain", {"type": "string"})},
     text=f"Without an API key nothing names a partner; with the scope `{Scope.READ_METRICS}` the queues are told by partner.",
     problems=("key-unusable", "scope-missing", "store-unavailable"),

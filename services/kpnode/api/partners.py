@@ -29,15 +29,15 @@ def mount(app: FastAPI, node: Node) -> None:
     """Add the routes about partners. An address holds a slash at times, so the longer paths come first."""
     shown = resources.Shown(node)
 
-    @app.get("/v1/queues", **operation(openapi.LIST_QUEUES, _READ))
-    async def list_queues(request: Request) -> Response:  # noqa: ARG001 - FastAPI hands it over
-        rows = await node.database.read(views.queues)
-        return Answer(strictjson.dumps({"queues": [shown.queue(row) for row in rows]}))
-
     @app.get("/v1/partners", **operation(openapi.LIST_PARTNERS, _READ))
     async def list_partners(request: Request) -> Response:  # noqa: ARG001 - FastAPI hands it over
         rows = await node.database.read(views.queues)
         return Answer(strictjson.dumps({"partners": [shown.partner(row) for row in rows]}))
+
+    @app.get("/v1/queues", **operation(openapi.LIST_QUEUES, _READ))
+    async def list_queues(request: Request) -> Response:  # noqa: ARG001 - FastAPI hands it over
+        rows = await node.database.read(views.queues)
+        return Answer(strictjson.dumps({"queues": [shown.queue(row) for row in rows]}))
 
     @app.get("/v1/partners/{address:path}/queue", **operation(openapi.READ_QUEUE, _READ))
     async def read_queue(request: Request) -> Response:

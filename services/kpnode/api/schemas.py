@@ -16,18 +16,17 @@ ID: Final = r"^[0-9a-f]{64}$"
 ADDRESS: Final = r"^[A-Z]{2}(/[a-z0-9][a-z0-9-]{0,31})?$"
 
 TAGS: Final = {
-    "Documents": "Signed documents: submit, read, and fetch as they were signed.",
+    "Documents": "Signed documents: submit them, see how far they have come, fetch them as they were signed.",
     "Drafts": "Documents that one person prepares and another one releases.",
     "Files": "Scans, photographs and lists that documents name by digest.",
     "Certificates": "Where each certificate stands between the two authorities.",
-    "Work": "What waits for whom, and since when.",
-    "Numbers": "This authority's own certificate numbers.",
-    "Alerts": "Numbers that their issuers warn of.",
-    "Partners": "Partner authorities and the delivery queue to each.",
-    "Incidents": "What people have to look at.",
-    "Events": "What happened, to follow.",
-    "Operation": "For machines that watch machines.",
-    "Exchange": "Between nodes.",
+    "Work": "Certificates that wait for us or for a partner, and until when.",
+    "Numbers": "This authority's own certificate numbers, and what became of each.",
+    "Alerts": "Certificate numbers that their issuers warn of.",
+    "Partners": "Partner authorities, and what waits for delivery to each.",
+    "Incidents": "What people have to look at, and how it was settled.",
+    "Events": "What has happened, in order, for programs that follow it.",
+    "Operation": "Whether the node is well, for monitoring.",
 }
 
 
