@@ -57,7 +57,7 @@ somebody else signed (`seal_document`, in the same module, makes one of what the
 takes one need not ask where it came from. `parse` and `compose` read and write documents, and say nothing about who wrote them.
 
 Every exception is in the tree of `kpmsg.errors`. Time, randomness, files and configuration are arguments everywhere;
-only the command line, in `kpmsg.cli_edge`, looks around by itself. What is listed in `__all__` keeps its meaning within a
+only the command line, in `kpmsg.cli.edge`, looks around by itself. What is listed in `__all__` keeps its meaning within a
 major version; modules not reachable from here may change with any release.
 """
 

@@ -16,12 +16,12 @@ from uuid import UUID
 
 from kpmsg import documents
 from kpmsg.case import Case, fold
+from kpmsg.case.objections import objections
+from kpmsg.case.prefill import changed, prefill
+from kpmsg.case.replies import answer_draft, rejection_draft
+from kpmsg.case.standing import Filed
 from kpmsg.errors import Problem
-from kpmsg.objections import objections
 from kpmsg.policy import Practice
-from kpmsg.prefill import changed, prefill
-from kpmsg.replies import answer_draft, rejection_draft
-from kpmsg.standing import Filed
 from kpnode.sample import Trade
 
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)

@@ -197,7 +197,7 @@ DOORS = [
     Door(
         ("httpx",),
         (
-            "kpmsg/asking.py",
+            "kpmsg/client/asking.py",
             "services/kpnode/transports/https.py",
             "services/kpnode/broker.py",
             "services/kpnode/doctor.py",
@@ -226,7 +226,7 @@ def test_one_library_one_door(door: Door) -> None:
 
 # --- the library is pure ---------------------------------------------------------------------------------------------
 
-EDGES = ("kpmsg/cli_edge.py", "kpmsg/keys.py")
+EDGES = ("kpmsg/cli/edge.py", "kpmsg/keys.py")
 """Where the library meets a person, a file and chance."""
 
 
@@ -244,14 +244,14 @@ PURITY = [
         "clock",
         ("time",),
         ("datetime.now", "datetime.utcnow", "datetime.today", "date.today"),
-        ("kpmsg/cli_edge.py",),
+        ("kpmsg/cli/edge.py",),
         "time is an argument: a signature made years ago is judged as of then, and a simulation owns the clock",
     ),
     Purity(
         "environment",
         (),
         ("os.environ", "os.environb", "os.getenv"),
-        ("kpmsg/cli_edge.py",),
+        ("kpmsg/cli/edge.py",),
         "what a function does follows from its arguments, on every machine",
     ),
     Purity(
@@ -282,7 +282,7 @@ PURITY = [
         "network and processes",
         ("socket", "subprocess", "asyncio", "threading", "multiprocessing"),
         (),
-        ("kpmsg/asking.py",),
+        ("kpmsg/client/asking.py",),
         "a library that starts nothing can be used anywhere",
     ),
 ]

@@ -37,7 +37,7 @@ _MANY: Final = 10_000
 """A box of blank certificates has fewer; more are asked about."""
 _A_YEAR: Final = timedelta(days=366)
 _SERIES: Final = re.compile(r"([A-Z0-9]*?)([0-9]{1,18})")
-"""As `kpmsg.numbers.series_of` takes a number apart: 18 digits always fit a 64-bit integer."""
+"""As `kpmsg.policy.numbers.series_of` takes a number apart: 18 digits always fit a 64-bit integer."""
 
 
 class NumberRange(Particulars):

@@ -38,7 +38,7 @@ class Content(Particulars):
     def claim(self, key: str) -> str | None:  # noqa: ARG002 - for those that are about a certificate
         """What this document takes for itself: of one author, at most one live document may hold a claim.
 
-        `key` is the certificate's number as its issuer normalises it (`kpmsg.numbers`).
+        `key` is the certificate's number as its issuer normalises it (`kpmsg.policy.numbers`).
         """
         return None
 

@@ -19,7 +19,7 @@ from kpmsg.errors import DraftError, Problem
 from kpmsg.keyrecord import KeyRecord
 from kpmsg.keys import Signer, SoftwareSigner
 from kpmsg.policy import Practice
-from kpmsg.screening import screen
+from kpmsg.policy.screening import screen
 from kpmsg.verification import may_write, seal_document
 from kpnode.store.documents import Item
 

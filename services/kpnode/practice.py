@@ -2,7 +2,7 @@
 
 Reads it strictly (a mistyped member of a policy that is heard from others is ignored, but one of our own would be a
 rule that is not in force), says how it stands in our key record, and finds what an operator cannot have meant. What policy
-does to documents is not known here: that is `kpmsg.policy` and `kpmsg.screening`.
+does to documents is not known here: that is `kpmsg.policy` and `kpmsg.policy.screening`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kpmsg import strictjson
-from kpmsg.calendar import Dated, Deadline
 from kpmsg.documents.participants import participant_of
-from kpmsg.numbers import Series
 from kpmsg.policy import WHAT, Delay, Embargo, Policy, PriceBand, Regime, SingleOriginDemand, Standing
+from kpmsg.policy.calendar import Dated, Deadline
+from kpmsg.policy.numbers import Series
 
 LARGEST: Final = 40 * 1024
 """Bytes of JSON. The payload of a key record may have 64 KiB (D4), and keys with their proofs need their room in it."""

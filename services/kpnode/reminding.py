@@ -6,7 +6,7 @@
     a number used twice  an alert to each of the importing authorities is prepared; an officer releases it, always
 
 Silence is asked about and never taken for an answer. Nobody is reminded who has promised a later day, who was not asked to confirm, or
-whose certificate was cancelled or is disputed: the case knows (`kpmsg.matters`). Days are those of the node's clock, in UTC.
+whose certificate was cancelled or is disputed: the case knows (`kpmsg.case.matters`). Days are those of the node's clock, in UTC.
 """
 
 from __future__ import annotations

@@ -20,11 +20,11 @@ from sqlalchemy import create_engine, update
 
 from kpmsg import documents, frames, jws
 from kpmsg.case import fold
+from kpmsg.case.prefill import prefill
+from kpmsg.case.standing import Filed
 from kpmsg.frames import Receipt
 from kpmsg.keys import SoftwareSigner
 from kpmsg.policy import Practice
-from kpmsg.prefill import prefill
-from kpmsg.standing import Filed
 from kpnode.sample import Trade, confirmation
 from kpnode.store import tables as t
 from kpnode.store import upkeep, worklists

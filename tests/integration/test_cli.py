@@ -269,7 +269,9 @@ def test_a_removed_partner_is_refused_at_once_and_comes_back_where_it_was(pair: 
         one.submit(trade().notification(1))
         fingerprint = one.json("partner", "show", "AE")["fingerprint"]
         one.cli("partner", "remove", "AE")
-        one.cli("partner", "remove", "AE")  # if the broker was away, its access has to be withdrawn by a second try
+        one.cli(
+            "partner", "remove", "AE"
+        )  # if the broker was away, its access has to be withdrawn by a second try
         one.cli("partner", "remove", "ZA", status=1)
         assert one.json("partner", "list") == []
         probe = other.json("doctor", "--seconds", "2", status=1)

@@ -17,9 +17,9 @@ import pytest
 from sqlalchemy import select, update
 
 from kpmsg import documents
+from kpmsg.case.prefill import LEFT_OUT, changed, prefill
+from kpmsg.case.states import State
 from kpmsg.errors import DraftError
-from kpmsg.prefill import LEFT_OUT, changed, prefill
-from kpmsg.states import State
 from kpnode.node import Node
 from kpnode.store import cases
 from kpnode.store import tables as t
@@ -125,6 +125,7 @@ async def test_a_reweighed_parcel_is_queried_answered_and_amended(pair: list[tup
 
 
 async def until_case(node: Node, true: Any, key: str = NUMBER) -> dict[str, Any]:
+    found: dict[str, Any] = {}
     for _ in range(500):
         found = await case(node, key)
         if found and true(found):
@@ -201,6 +202,7 @@ async def test_a_query_is_answered_by_the_node_itself(pair: list[tuple[str, str]
             filed = await ae.database.read(lambda c: cases.filed(c, [key])[key])
             return next((i.data for i in filed if isinstance(i.data, documents.CertificateAnswer)), None)
 
+        said = None
         for _ in range(500):
             if (said := await answer()) is not None:
                 break

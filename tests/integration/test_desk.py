@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
-from kpmsg.prefill import FROM_A_CASE
+from kpmsg.case.prefill import FROM_A_CASE
 from kpnode.release import FourEyes
 from kpnode.sample import Trade
 from tests.api import Office, office

@@ -16,9 +16,9 @@ from sqlalchemy import select, text, update
 from uuid_utils.compat import uuid7
 
 from kpmsg import documents, frames, jws, strictjson
+from kpmsg.case.objections import UNCERTAIN
 from kpmsg.errors import DraftError, MalformedError, Problem
 from kpmsg.frames import Frame, Page, PageRequest, Refusal, StatusRequest
-from kpmsg.objections import UNCERTAIN
 from kpmsg.policy import Policy
 from kpmsg.register import NOTHING, Conversation, Head, extend
 from kpmsg.verification import seal_document

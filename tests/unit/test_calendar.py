@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from kpmsg.calendar import WEEKDAYS, Calendar, Deadline, Weekend, in_force, months_after
+from kpmsg.policy.calendar import WEEKDAYS, Calendar, Deadline, Weekend, in_force, months_after
 
 SATURDAY_SUNDAY = {"days": ["saturday", "sunday"], "valid_from": "2000-01-01"}
 FRIDAY_SATURDAY = {"days": ["friday", "saturday"], "valid_from": "2006-09-01"}

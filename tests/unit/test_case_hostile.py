@@ -19,10 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kpmsg.case import Case, State, fold
+from kpmsg.case.replies import answer_draft
+from kpmsg.case.standing import Filed, Standing
 from kpmsg.documents import CertificateAnswer, ImportConfirmation
 from kpmsg.policy import Practice
-from kpmsg.replies import answer_draft
-from kpmsg.standing import Filed, Standing
 from tests.conversation import START, Desk, codes, shipment, write
 from tests.unit.test_case_interleaved import STEPS, play
 

@@ -16,12 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kpmsg.case import Case, fold
+from kpmsg.case.prefill import NothingToSayError
+from kpmsg.case.standing import Filed
+from kpmsg.case.states import CONFLICTS, State
 from kpmsg.documents import CertificateQuery, ImportConfirmation, Rejection
 from kpmsg.errors import DraftError
 from kpmsg.policy import Practice
-from kpmsg.prefill import NothingToSayError
-from kpmsg.standing import Filed
-from kpmsg.states import CONFLICTS, State
 from tests.conversation import Desk, shipment
 
 MOVES: dict[str, list[tuple[str, dict[str, Any]]]] = {

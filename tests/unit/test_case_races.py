@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 
 from kpmsg.case import State, fold
+from kpmsg.case.objections import objections
+from kpmsg.case.prefill import LEFT_OUT, prefill
+from kpmsg.case.replies import answer_draft
+from kpmsg.case.standing import Filed
 from kpmsg.documents import parse
-from kpmsg.objections import objections
 from kpmsg.policy import Policy, Practice
-from kpmsg.prefill import LEFT_OUT, prefill
-from kpmsg.replies import answer_draft
-from kpmsg.screening import screen
-from kpmsg.standing import Filed
+from kpmsg.policy.screening import screen
 from tests.conversation import START, Desk, codes, shipment, write
 
 

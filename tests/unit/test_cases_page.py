@@ -9,10 +9,10 @@ from typing import get_args
 
 import pytest
 
-from kpmsg import matters
+from kpmsg.case import matters
+from kpmsg.case.standing import WITHDRAWABLE
+from kpmsg.case.states import CONFLICTS, State
 from kpmsg.documents import TYPES
-from kpmsg.standing import WITHDRAWABLE
-from kpmsg.states import CONFLICTS, State
 from tests.schemas.rules import severities
 from tests.unit.test_rules import DATA
 
@@ -96,14 +96,14 @@ def test_what_cannot_be_withdrawn_is_listed() -> None:
 
 def test_the_table_of_what_is_said_has_every_rule_that_is_raised() -> None:
     """From the calls themselves: which codes, and with which severity where the call says one for either side."""
-    tree = ast.parse((ROOT / "kpmsg" / "objections.py").read_text("utf-8"))
+    tree = ast.parse((ROOT / "kpmsg" / "case" / "objections.py").read_text("utf-8"))
     raised: dict[str, set[str]] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "breach":
             for code in _codes(node.args[0]):
                 raised.setdefault(code, set()).update(_severities(node, code))
     raised.pop("UNCERTAIN", None)
-    raised["C07"] = {"hold"}  # raised by kpmsg.screening.arrived_late
+    raised["C07"] = {"hold"}  # raised by kpmsg.policy.screening.arrived_late
     written: dict[str, set[str]] = {}
     for code, ours, theirs, _ in table("What is said against a document"):
         written.setdefault(code, set()).update({ours, theirs} - {"-"})

@@ -18,7 +18,9 @@ import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
-from kpmsg import asking, cli, cli_edge, documents, frames, jws, strictjson
+from kpmsg import cli, documents, frames, jws, strictjson
+from kpmsg.cli import edge as cli_edge
+from kpmsg.client import asking
 from kpmsg.keyrecord import issue
 from kpmsg.keys import SoftwareSigner
 from kpmsg.verification import seal_document

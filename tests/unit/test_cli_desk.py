@@ -13,11 +13,13 @@ import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
-from kpmsg import asking, cli, cli_edge, documents
+from kpmsg import cli, documents
+from kpmsg.case.filling import Tolerance, WishError, followed, number_range, type_of, wishes
+from kpmsg.case.prefill import FROM_A_CASE, LEFT_OUT, changed
+from kpmsg.cli import edge as cli_edge
+from kpmsg.client import asking
 from kpmsg.documents import TYPES
 from kpmsg.essence import content_of, essence
-from kpmsg.filling import Tolerance, WishError, followed, number_range, type_of, wishes
-from kpmsg.prefill import FROM_A_CASE, LEFT_OUT, changed
 from tests.unit.documents_full import EXPORT_NOTIFICATION, FULL, ID, TIME, copy
 
 API_KEY = "kp_" + "ab" * 8 + "_" + "cd" * 32

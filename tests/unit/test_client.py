@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 import kpmsg
-from kpmsg.asking import PAUSES
 from kpmsg.client import NodeClient, idempotency_key_of
+from kpmsg.client.asking import PAUSES
 from kpmsg.errors import ClientError
 
 KEY = "kp_" + "ab" * 8 + "_" + "cd" * 32

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from kpmsg.documents import Alert, ExportAmendment, breaches, claim, compose, parse
 from kpmsg.documents.alert import NumberRange
 from kpmsg.errors import DraftError, MalformedError, Problem
-from kpmsg.numbers import series_of
+from kpmsg.policy.numbers import series_of
 from kpmsg.rules import LANGUAGES, rules, said
 from kpmsg.strictjson import dumps, loads
 from tests.schemas.generate import FOLDER
@@ -268,7 +268,8 @@ def test_a_response_is_asked_about_each_answer_in_turn() -> None:
 
 
 @pytest.mark.parametrize(
-    "finding", ["matches", "unknown", "not_this_office", "void", "replaced", "lost", "stolen", "issued_to_another"]
+    "finding",
+    ["matches", "unknown", "not_this_office", "void", "replaced", "lost", "stolen", "issued_to_another"],
 )
 def test_no_other_finding_tells_which_facts_differ(finding: str) -> None:
     found = broken("certificate-answer", finding=finding)

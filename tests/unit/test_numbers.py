@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from kpmsg.numbers import MOST_NEAR, Range, Series, gaps, joined, near, normalised, series_of
+from kpmsg.policy.numbers import MOST_NEAR, Range, Series, gaps, joined, near, normalised, series_of
 
 
 def series(letters: str, **members: Any) -> Series:

@@ -19,7 +19,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kpmsg import cli_edge
+from kpmsg.cli import edge as cli_edge
 from kpmsg.documents import TYPES, compose, sentences
 from kpmsg.errors import SHOWN, DraftError, Problem, shown
 from kpmsg.rules import LANGUAGES, Language, breach, preferred, rules, said, version_of

@@ -16,8 +16,8 @@ from kpmsg.documents import Document
 from kpmsg.documents.export_notification import ExportNotification
 from kpmsg.errors import Problem
 from kpmsg.policy import Policy, Practice
+from kpmsg.policy.screening import arrived_late, expired, screen
 from kpmsg.rules import LANGUAGES, rules, said
-from kpmsg.screening import arrived_late, expired, screen
 from tests.unit import documents_full as full
 
 SINCE: dict[str, Any] = {"valid_from": "2003-01-01"}

@@ -17,11 +17,11 @@ from typing import Any, Final, TypeVar
 
 from kpmsg import documents
 from kpmsg.case import Case, fold
-from kpmsg.objections import objections
+from kpmsg.case.objections import objections
+from kpmsg.case.standing import Filed
+from kpmsg.case.states import State
 from kpmsg.policy import Policy, Practice
-from kpmsg.screening import screen
-from kpmsg.standing import Filed
-from kpmsg.states import State
+from kpmsg.policy.screening import screen
 from tests.conversation import START, Desk, Written, shipment, write
 
 FOLDER: Final = Path(__file__).parents[2] / "protocol" / "vectors" / "cases"

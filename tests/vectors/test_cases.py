@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from kpmsg import matters
-from kpmsg.case import State
+from kpmsg.case import State, matters
 from tests.vectors import cases
 
 SCENARIOS = sorted(cases.FOLDER.iterdir())

@@ -1,6 +1,6 @@
 """What lies ready on a desk: the next document about a certificate, filled in from its case.
 
-The node knows the documents, the deadlines and the day, so it fills in (`kpmsg.prefill`), and says what would come of the draft as it
+The node knows the documents, the deadlines and the day, so it fills in (`kpmsg.case.prefill`), and says what would come of the draft as it
 stands. Nothing is kept, signed or sent: whoever asked changes what is to be changed and submits it, or prepares it for release.
 """
 
@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from kpmsg import strictjson
-from kpmsg.prefill import FROM_A_CASE, NothingToSayError, prefill
+from kpmsg.case.prefill import FROM_A_CASE, NothingToSayError, prefill
 from kpnode import drafting
 from kpnode.api import schemas
 from kpnode.api.answers import JSON, Answer, Refused

@@ -14,12 +14,12 @@ from functools import cache
 from typing import Any, Final, NamedTuple
 
 from kpmsg import documents
+from kpmsg.case.prefill import LEFT_OUT, Draft, changed, prefill
+from kpmsg.case.replies import rejection_draft
+from kpmsg.case.standing import Filed
 from kpmsg.documents import TYPES
 from kpmsg.policy import Practice
-from kpmsg.prefill import LEFT_OUT, Draft, changed, prefill
-from kpmsg.replies import rejection_draft
 from kpmsg.rules import breach
-from kpmsg.standing import Filed
 from kpnode.api.schemas import written_by
 from kpnode.sample import Trade
 

@@ -17,7 +17,7 @@ ADDRESS: Final = r"^[A-Z]{2}(/[a-z0-9][a-z0-9-]{0,31})?$"
 
 TAGS: Final = {
     "Documents": "Signed documents: submit them, see how far they have come, fetch them as they were signed.",
-    "Drafts": "Documents that one person prepares and another one releases.",
+    "Drafts": "Documents in preparation: filled in, kept, and released by a second person.",
     "Files": "Scans, photographs and lists that documents name by digest.",
     "Certificates": "Where each certificate stands between the two authorities.",
     "Work": "Certificates that wait for us or for a partner, and until when.",

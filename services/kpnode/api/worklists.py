@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from kpmsg import strictjson
 from kpmsg.case import State
-from kpmsg.matters import Kind
+from kpmsg.case.matters import Kind
 from kpnode.api import schemas
 from kpnode.api.answers import JSON, Answer
 from kpnode.api.door import needs

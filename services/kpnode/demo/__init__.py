@@ -5,6 +5,7 @@
     play        the story                                       reckoning   whether it ended well
     world       the same with all authorities (`--world`)
     story       what goes wrong and how it is settled, told in scenes (`--story`)
+    desks       two nodes for somebody who wants to work at them (`--desks`)
 
 Everything that runs is real: two node processes with their own keys and databases, two RabbitMQ brokers with mutual TLS (or direct
 HTTPS where there is no RabbitMQ), signed documents and receipts. Nothing is left when it ends, however it ends.
@@ -34,6 +35,7 @@ from kpnode.demo.borrowed import MANAGEMENT_URL, URL, Borrowed, UnusableError
 from kpnode.demo.play import Play, Unfinished
 from kpnode.demo.reckoning import Reckoning, Stage, reckon
 from kpnode.demo.screen import Screen, Shipment
+from kpnode.demo.story_desk import BrokenOffError
 from kpnode.sample import Trade
 from kpnode.throwaway import DidNotStart, find_broker_binary
 
@@ -82,6 +84,14 @@ def _demo(
         bool, typer.Option("--story", help="What goes wrong and how it is settled, told in five scenes.")
     ] = False,
     fast: Annotated[bool, typer.Option("--fast", help="With --story: no pauses to read.")] = False,
+    desks: Annotated[
+        Path | None,
+        typer.Option(
+            "--desks",
+            metavar="DIRECTORY",
+            help="Two desks to work at, with weeks behind them; keys and papers go into this new directory.",
+        ),
+    ] = None,
 ) -> int:
     """Botswana and the United Arab Emirates exchange real documents on this machine."""
     if world is not None and (outage or keep):
@@ -92,6 +102,8 @@ def _demo(
         raise typer.BadParameter("--story goes with --fast, and with nothing else")
     if fast and not story:
         raise typer.BadParameter("--fast goes with --story")
+    if desks is not None and (once or outage or keep or story or world is not None):
+        raise typer.BadParameter("--desks goes with --direct, and with nothing else")
     if outage and shipments < LEAST_FOR_OUTAGE:
         raise typer.BadParameter(f"an outage in the middle needs at least {LEAST_FOR_OUTAGE} shipments")
     try:
@@ -109,13 +121,20 @@ def _demo(
 
                 return run_world(world, once=once, seed=seed, chaos=chaos)
             transport = _transport(direct=direct, outage=outage)
+            if desks is not None:
+                from kpnode.demo.desks import run_desks
+
+                return run_desks(desks, transport)
             return _run(
                 transport, once=once, outage=outage, count=shipments, seed=seed, keep=keep, asked=direct
             )
     except KeyboardInterrupt:
         print("stopped; nothing is left running", file=sys.stderr)
         return 130
-    except (DidNotStart, Unfinished, UnusableError, ClientError) as error:
+    except FileExistsError as error:
+        print(f"kpnode demo: {error.filename} is there already; name a directory that is not", file=sys.stderr)
+        return 1
+    except (DidNotStart, Unfinished, UnusableError, ClientError, BrokenOffError) as error:
         print(f"kpnode demo: {error}", file=sys.stderr)
         return 1
 

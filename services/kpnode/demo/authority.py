@@ -18,7 +18,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -45,7 +45,10 @@ Transport = Literal["own", "direct"] | Borrowed
 class Authority:
     """One authority. Make two, `introduce_to` each other, `start` them; `close` whatever happens."""
 
-    def __init__(self, address: str, name: str, transport: Transport) -> None:
+    def __init__(
+        self, address: str, name: str, transport: Transport, more: Mapping[str, Any] | None = None
+    ) -> None:
+        """`more`: settings beside those that every authority of the demonstration has."""
         self.address, self.name = address, name
         self._premises = Premises(f"demo-{address}")
         self._node: subprocess.Popen[bytes] | None = None
@@ -62,6 +65,7 @@ class Authority:
             "passphrase": PASSPHRASE,
             "api": {"port": port, "requests_per_minute": 0},
             "log": {"format": "text"},
+            **(more or {}),
         }
         self._https = transport == "direct"
         if isinstance(transport, Borrowed):
@@ -78,6 +82,11 @@ class Authority:
             told |= {"exchange_https": True, "public": {"https": f"https://127.0.0.1:{port}"}}
         self._told = told
         self.settings = Settings(**told)
+
+    @property
+    def config(self) -> Path:
+        """Its settings, for `kpnode --config`."""
+        return self._premises.directory / "kpnode.toml"
 
     @property
     def url(self) -> str:
@@ -98,9 +107,12 @@ class Authority:
 
     # -- setting up --------------------------------------------------------------------------------------------------------
 
-    async def settle(self) -> None:
-        """Make the home, and a key to the API for the demonstration's own calls (and for whoever watches)."""
-        await setup.initialise(self.settings)
+    async def settle(self, since: datetime | None = None) -> None:
+        """Make the home, and a key to the API for the demonstration's own calls (and for whoever watches).
+
+        `since`: from when the keys are valid, if documents are to be older than the home is.
+        """
+        await setup.initialise(self.settings, now=since)
         if self._https:
             self._certify()
         made = await operate(self.settings, "apikey-add", name="demonstration", scopes=[*Scope], days=1)
@@ -110,6 +122,16 @@ class Authority:
             self.url, self._key, sleep=lambda seconds: time.sleep(min(seconds, 0.1)), tls=trusted
         )
         self._configure(self._premises.directory)
+
+    async def give_key(self, person: str, scopes: Iterable[Scope]) -> str:
+        """A key to the API for somebody who works there, for a day."""
+        made = await operate(self.settings, "apikey-add", name=person, scopes=[*scopes], days=1)
+        return str(made["key"])
+
+    @property
+    def ca(self) -> Path | None:
+        """The certificate by which the API is recognised, if it is not plain HTTP."""
+        return self.home / "api.ca" if self._https else None
 
     def _certify(self) -> None:
         ca, key = setup.load_ca(self.settings), pki.new_private_key()
@@ -217,12 +239,12 @@ class Authority:
 _FILES: Final = {"certificate": "pem", "key": "key", "ca": "ca"}
 
 
-def acquaint(a: Authority, b: Authority) -> None:
+def acquaint(a: Authority, b: Authority, *, since: datetime | None = None) -> None:
     """Make both homes, and make the two partners: key records, fingerprints, grants, places on the brokers."""
 
     async def all_of_it() -> None:
         for each in (a, b):
-            await each.settle()
+            await each.settle(since)
         await introduce(a.settings, b.settings)
 
     asyncio.run(all_of_it())
@@ -249,11 +271,20 @@ def boot(*brokers: Broker | None) -> None:
 
 
 def _toml(values: Mapping[str, Any], within: str = "") -> str:
-    """Settings as TOML. JSON texts, numbers, booleans and arrays of texts are TOML as they are."""
-    plain = [f"{name} = {json.dumps(value)}" for name, value in values.items() if not isinstance(value, dict)]
+    """Settings as TOML."""
+    plain = [f"{name} = {_inline(value)}" for name, value in values.items() if not isinstance(value, dict)]
     tables = [
         f"\n[{within}{name}]\n{_toml(table, f'{within}{name}.')}"
         for name, table in values.items()
         if isinstance(table, dict)
     ]
     return "\n".join([*plain, *tables]) + "\n"
+
+
+def _inline(value: Any) -> str:
+    """JSON texts, numbers and booleans are TOML as they are."""
+    if isinstance(value, Mapping):
+        return f"{{ {', '.join(f'{name} = {_inline(each)}' for name, each in value.items())} }}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_inline, value))}]"
+    return json.dumps(value)

@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from kpmsg.case.prefill import NothingToSayError
 from kpmsg.errors import DraftError
-from kpmsg.prefill import NothingToSayError
 from kpnode.demo.story_desk import BrokenOffError
 from kpnode.demo.story_nodes import stage
 from kpnode.demo.story_play import Play

@@ -14,9 +14,9 @@ from itertools import count
 from typing import Any, Final, TypeVar
 
 from kpmsg import documents, strictjson
+from kpmsg.case.filling import followed
+from kpmsg.case.prefill import changed, prefill
 from kpmsg.documents import Content, Document
-from kpmsg.filling import followed
-from kpmsg.prefill import changed, prefill
 from kpnode import drafting
 from kpnode.demo.story_nodes import Office
 from kpnode.drafting import Finding, Wanted

@@ -16,8 +16,8 @@ from sqlalchemy import Connection, and_, bindparam, exists, func, insert, select
 from kpmsg.documents import Alert, Document, Withdrawal
 from kpmsg.documents.alert import NumberRange
 from kpmsg.errors import Problem
-from kpmsg.numbers import series_of
 from kpmsg.policy import Practice
+from kpmsg.policy.numbers import series_of
 from kpmsg.rules import breach, rules
 from kpmsg.verification import Verified
 from kpnode.store import tables as t

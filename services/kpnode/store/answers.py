@@ -11,12 +11,12 @@ from sqlalchemy import Connection, insert, select, update
 
 from kpmsg import documents, jws
 from kpmsg.case import Filed
+from kpmsg.case.objections import UNCERTAIN
+from kpmsg.case.replies import Recorded, answer_draft, rejection_draft
+from kpmsg.case.standing import Standing
 from kpmsg.documents import CertificateAnswer, Document, Rejection, Withdrawal
 from kpmsg.errors import Problem
-from kpmsg.objections import UNCERTAIN
 from kpmsg.policy import Practice
-from kpmsg.replies import Recorded, answer_draft, rejection_draft
-from kpmsg.standing import Standing
 from kpnode.store import alerts
 from kpnode.store import tables as t
 from kpnode.store.cases import filed, said_against

@@ -1,7 +1,7 @@
 """The certificate index: every change of a certificate's documents folds its case anew, in the same transaction.
 
-Generic over document types: what a document means is `kpmsg.case`, what is wrong with it `kpmsg.objections` and
-`kpmsg.screening`; this module only finds a certificate's documents, has them looked at, and keeps the result where lists can be
+Generic over document types: what a document means is `kpmsg.case`, what is wrong with it `kpmsg.case.objections` and
+`kpmsg.policy.screening`; this module only finds a certificate's documents, has them looked at, and keeps the result where lists can be
 read from.
 """
 
@@ -17,11 +17,11 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from kpmsg import documents, jws
 from kpmsg.case import Case, Filed, State, fold
+from kpmsg.case.objections import UNCERTAIN, objections
+from kpmsg.case.replies import released_by
 from kpmsg.errors import Problem
-from kpmsg.objections import UNCERTAIN, objections
 from kpmsg.policy import Practice
-from kpmsg.replies import released_by
-from kpmsg.screening import screen
+from kpmsg.policy.screening import screen
 from kpmsg.verification import Verified
 from kpnode.store import alerts, worklists
 from kpnode.store import tables as t

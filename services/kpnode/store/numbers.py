@@ -28,8 +28,8 @@ from sqlalchemy import (
 
 from kpmsg.case import State
 from kpmsg.documents.participants import participant_of
-from kpmsg.numbers import Series, series_of
 from kpmsg.policy import Practice
+from kpmsg.policy.numbers import Series, series_of
 from kpnode.store import tables as t
 from kpnode.store.alerts import Alerted, within
 from kpnode.store.documents import record_events, slices

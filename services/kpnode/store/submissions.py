@@ -15,9 +15,9 @@ from sqlalchemy import Connection, bindparam, literal, select, union_all
 
 from kpmsg import attachments
 from kpmsg.case import Filed
+from kpmsg.case.objections import objections
 from kpmsg.documents import Document
 from kpmsg.errors import Problem
-from kpmsg.objections import objections
 from kpmsg.policy import Practice
 from kpnode.store import alerts, answers, drafts, files
 from kpnode.store import tables as t
@@ -209,7 +209,7 @@ def _objection(
     practice: Practice,
     remarks: dict[str, Sequence[Problem]],
 ) -> ObjectedError | None:
-    """The rules between documents, as the recipient will apply them (`kpmsg.objections`): what breaks one is not said.
+    """The rules between documents, as the recipient will apply them (`kpmsg.case.objections`): what breaks one is not said.
 
     Those that only warn are added to `remarks`, by document, with what was found before it was signed.
     """

@@ -1,6 +1,6 @@
 """Work lists: which certificates wait for us, which for a partner, and which are overdue.
 
-The case of a certificate says what is open, whose move it is and by which day (`kpmsg.matters`). `turns` boils that down to the
+The case of a certificate says what is open, whose move it is and by which day (`kpmsg.case.matters`). `turns` boils that down to the
 three columns by which certificates are found; they are written wherever a case is folded, and again by `wake` on the day on which
 a matter that slept (the expiry of a certificate) becomes somebody's move. Days come from the caller's clock.
 

@@ -1,6 +1,6 @@
 """One request to a node, with all its attempts: how it is repeated, and what a failure is called.
 
-The lowest layer of the SDK, and the only one that knows HTTP. It refuses to know what is asked for (`kpmsg.client`, `kpmsg.client_desk`).
+The lowest layer of the SDK, and the only one that knows HTTP. It refuses to know what is asked for (`kpmsg.client`, `kpmsg.client.desk`).
 Everything that goes through it may be repeated: it only reads, bears an idempotency key, or does the same when it is done twice.
 """
 

@@ -6,7 +6,7 @@ or what is said to it, changes nothing between the two. Two documents that exclu
 out and chooses neither. It looks at the *set* of documents only, never at the order in which they arrived, so both authorities
 find the same; and it looks at each document a few times at most, however many there are.
 
-What follows for the certificate is `kpmsg.case`; what is wrong with one document in the light of the others `kpmsg.objections`.
+What follows for the certificate is `kpmsg.case`; what is wrong with one document in the light of the others `kpmsg.case.objections`.
 """
 
 from __future__ import annotations

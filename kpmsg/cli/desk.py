@@ -3,8 +3,8 @@
     todo     what waits for us, or for partners        show     a certificate: where it stands, and what was said
     draft    the next document, filled in, to a file   say      the same, looked at, agreed to and sent
 
-The node fills documents in from the case and says what is wrong with them; here they are changed as the clerk writes (`kpmsg.filling`), shown
-(`kpmsg.terminal_desk`) and handed over.
+The node fills documents in from the case and says what is wrong with them; here they are changed as the clerk writes (`kpmsg.case.filling`), shown
+(`kpmsg.cli.terminal_desk`) and handed over.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from kpmsg.cli_edge import (
+from kpmsg.cli.edge import (
     BROKEN_RULE,
     DONE,
     REFUSED,
@@ -31,8 +31,8 @@ from kpmsg.cli_edge import (
     tell,
     write,
 )
-from kpmsg.cli_files import uploaded
-from kpmsg.cli_node import (
+from kpmsg.cli.files import uploaded
+from kpmsg.cli.node import (
     Ca,
     KeyFile,
     Number,
@@ -49,9 +49,9 @@ from kpmsg.cli_node import (
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from kpmsg.case.filling import Tolerance
     from kpmsg.client import NodeClient
     from kpmsg.errors import Problem
-    from kpmsg.filling import Tolerance
 
 Type = Annotated[
     str,
@@ -90,8 +90,8 @@ def todo(
     """List what waits for us, the most urgent first."""
     from itertools import islice
 
-    from kpmsg.matters import Kind
-    from kpmsg.terminal_desk import worklist
+    from kpmsg.case.matters import Kind
+    from kpmsg.cli.terminal_desk import worklist
 
     if kind is not None and kind not in get_args(Kind):
         fail(f"there is no such kind; there is: {', '.join(get_args(Kind))}")
@@ -133,7 +133,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show where a certificate stands, whose turn it is, and what was said about it."""
-    from kpmsg.terminal_desk import certificate
+    from kpmsg.cli.terminal_desk import certificate
 
     with at_node(url, key_file, ca, plaintext=insecure_plaintext, as_json=as_json) as node:
         found = node.certificate(number)
@@ -158,7 +158,7 @@ def draft(
 
     What is wrong with it as it stands is told on standard error. `kpmsg submit FILE` sends it.
     """
-    from kpmsg.terminal import broken
+    from kpmsg.cli.terminal import broken
     from kpmsg.wording import plain_json
 
     with at_node(url, key_file, ca, plaintext=insecure_plaintext, as_json=as_json) as node:
@@ -198,7 +198,7 @@ def say(
     Where two people must agree, it waits as a draft for another person, who releases it. Exit status 1: you did not agree; 3: a rule
     is broken, and nothing was said.
     """
-    from kpmsg.terminal_drafts import proposal
+    from kpmsg.cli.terminal_drafts import proposal
 
     with at_node(url, key_file, ca, plaintext=insecure_plaintext, as_json=as_json) as node:
         written, changes = _written(node, kind, number, setting or (), drop or (), attach or (), officer)
@@ -240,8 +240,8 @@ def _written(
     officer: str | None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The draft with what the clerk has written into it; and that, by places. Ends the program if it cannot be read."""
-    from kpmsg.filling import WishError, followed, type_of, wishes
-    from kpmsg.prefill import FROM_A_CASE, changed
+    from kpmsg.case.filling import WishError, followed, type_of, wishes
+    from kpmsg.case.prefill import FROM_A_CASE, changed
 
     try:
         name = type_of(kind, FROM_A_CASE)
@@ -262,7 +262,7 @@ def _written(
 def _tolerance(told: object) -> Tolerance:
     from decimal import Decimal
 
-    from kpmsg.filling import Tolerance
+    from kpmsg.case.filling import Tolerance
 
     members = told if isinstance(told, Mapping) else {}
     try:
@@ -281,7 +281,7 @@ def _proposed(
 ) -> Iterable[RenderableType]:
     from rich.text import Text
 
-    from kpmsg.terminal import broken
+    from kpmsg.cli.terminal import broken
 
     yield from parts
     yield from broken(problems, language(None))
@@ -292,7 +292,7 @@ def _proposed(
 def _unsaid(parts: Iterable[RenderableType], problems: list[Problem]) -> Iterable[RenderableType]:
     from rich.text import Text
 
-    from kpmsg.terminal import broken
+    from kpmsg.cli.terminal import broken
 
     yield from parts
     yield from broken(problems, language(None))

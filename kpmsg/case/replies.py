@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 from kpmsg import strictjson
+from kpmsg.case.standing import Filed, Standing, content_of
 from kpmsg.documents import (
     TYPES,
     Cancellation,
@@ -21,7 +22,6 @@ from kpmsg.documents import (
 )
 from kpmsg.errors import Problem
 from kpmsg.rules import version_of
-from kpmsg.standing import Filed, Standing, content_of
 
 Recorded = Literal["issued", "void", "lost", "stolen"]
 """What an authority may have recorded of a number of its own apart from notifying it."""

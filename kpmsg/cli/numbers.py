@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
-from kpmsg.cli_edge import (
+from kpmsg.cli.edge import (
     BROKEN_RULE,
     DONE,
     NODE_AWAY,
@@ -27,13 +27,13 @@ from kpmsg.cli_edge import (
     tell,
     write,
 )
-from kpmsg.cli_node import Ca, KeyFile, Number, Plaintext, Url, Yes, at_node, problems_in
+from kpmsg.cli.node import Ca, KeyFile, Number, Plaintext, Url, Yes, at_node, problems_in
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from kpmsg.client import NodeClient
-    from kpmsg.client_desk import Reply
+    from kpmsg.client.desk import Reply
 
 EVERYBODY: Final = "everybody"
 _ADVICE: Final[Mapping[str, str]] = {
@@ -71,7 +71,7 @@ def ask(
 
     Exit status 0: all agrees; 1: do not accept it; 3: the question breaks a rule; 4: there is no answer yet, run the same again later.
     """
-    from kpmsg.filling import WishError, wishes
+    from kpmsg.case.filling import WishError, wishes
 
     shown = {
         "carats": carats,
@@ -166,7 +166,7 @@ def alert(
     """Prepare an alert about numbers of our own. A second person releases it: kpmsg release."""
     from rich.text import Text
 
-    from kpmsg.terminal_drafts import proposal
+    from kpmsg.cli.terminal_drafts import proposal
 
     draft = _alert(kind, numbers, because, to, since, contact)
     with at_node(url, key_file, ca, plaintext=insecure_plaintext, as_json=as_json) as node:
@@ -184,9 +184,9 @@ def alert(
 def _alert(
     kind: str, numbers: Sequence[str], because: str, to: str, since: str | None, contact: str | None
 ) -> dict[str, Any]:
+    from kpmsg.case.filling import WishError, number_range
     from kpmsg.documents import certificate_key
     from kpmsg.documents.participants import participants
-    from kpmsg.filling import WishError, number_range
 
     try:
         ranges = [number_range(each) for each in numbers]
@@ -216,7 +216,7 @@ def numbers(
     as_json: Json = False,
 ) -> None:
     """Account for our own certificate numbers: used, voided, issued, lost, never used."""
-    from kpmsg.terminal_desk import account
+    from kpmsg.cli.terminal_desk import account
 
     with at_node(url, key_file, ca, plaintext=insecure_plaintext, as_json=as_json) as node:
         found = node.numbers(series)
@@ -227,7 +227,7 @@ def _must_be_sound(node: NodeClient, draft: Mapping[str, Any], *, as_json: bool)
     """Say what is wrong with a draft before anything is done; ends the program if a rule is broken."""
     from rich.text import Text
 
-    from kpmsg.terminal import broken
+    from kpmsg.cli.terminal import broken
 
     tried = node.try_out(draft)
     problems = problems_in(tried["problems"])

@@ -1,7 +1,7 @@
 """An authority's own program talks to its node: submit drafts, follow documents, fetch files, read certificates, queues and events.
 
-`NodeClient` is synchronous and small. How a request is repeated and what a failure is called is decided in `kpmsg.asking`; what
-people ask for at a desk (work lists, prepared drafts, numbers) is in `kpmsg.client_desk`, the rest here. It refuses to know documents
+`NodeClient` is synchronous and small. How a request is repeated and what a failure is called is decided in `kpmsg.client.asking`; what
+people ask for at a desk (work lists, prepared drafts, numbers) is in `kpmsg.client.desk`, the rest here. It refuses to know documents
 (the node checks drafts, and `kpmsg.documents` does so offline), configuration, and time: who waits between attempts is an
 argument, `sleep`, in a program simply `time.sleep`.
 
@@ -32,8 +32,8 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from kpmsg import strictjson
-from kpmsg.asking import LONGEST_WAIT, Json, differs, list_in, object_in, unreadable
-from kpmsg.client_desk import Desk
+from kpmsg.client.asking import LONGEST_WAIT, Json, differs, list_in, object_in, unreadable
+from kpmsg.client.desk import Desk
 from kpmsg.errors import ClientError
 
 _IDEMPOTENCY_KEY: Final = re.compile(r"\A[\x21-\x7e]([\x20-\x7e]{0,126}[\x21-\x7e])?\Z")

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import Final
 
+from kpmsg.case.standing import INTERIM, WITHDRAWABLE, Confirmed, Filed, Standing, answers, content_of
 from kpmsg.documents import (
     ArrivalNotice,
     Cancellation,
@@ -30,9 +31,8 @@ from kpmsg.documents import (
     Withdrawal,
 )
 from kpmsg.errors import Problem
+from kpmsg.policy.screening import arrived_late
 from kpmsg.rules import breach
-from kpmsg.screening import arrived_late
-from kpmsg.standing import INTERIM, WITHDRAWABLE, Confirmed, Filed, Standing, answers, content_of
 
 UNCERTAIN: Final = "I01"
 """The rule whose breach rests on all that we have ever issued, not on the documents at hand."""

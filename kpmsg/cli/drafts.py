@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kpmsg.cli_edge import (
+from kpmsg.cli.edge import (
     BROKEN_RULE,
     DONE,
     MOST_BYTES,
@@ -62,10 +62,10 @@ def check(
     from dataclasses import replace
 
     from kpmsg import documents
+    from kpmsg.cli.terminal import checked
     from kpmsg.errors import DraftError
+    from kpmsg.policy.screening import screen
     from kpmsg.rules import said
-    from kpmsg.screening import screen
-    from kpmsg.terminal import checked
 
     drafts, now, spoken = _drafts(file), moment(), language(tongue)
     practice = _practice(sender, record or ())
@@ -154,8 +154,8 @@ def submit(
     To run this again does no harm: the idempotency key is made from the file's bytes, so the node does each file once, and tells where
     its documents are now. A file after one that was refused is still sent; after the node went away, none is.
     """
+    from kpmsg.cli.terminal import not_taken, taken
     from kpmsg.errors import ClientError
-    from kpmsg.terminal import not_taken, taken
 
     if idempotency_key is not None and len(files) > 1:
         fail("--idempotency-key is for a single file: each file is a submission of its own")

@@ -4,7 +4,7 @@ On a command line everything is text. Whether "12.40" is a text or a number, and
 looks but known from the type of the document: amounts, numbers of certificates and dates stay texts, whatever they look like. And who
 has weighed a parcel says so once; that the only line of it weighs the same, and that this is a discrepancy, follows.
 
-Pointers are those of `kpmsg.prefill.changed`: into the draft's `data`. Whether the result is right is for its rules to say, not for this
+Pointers are those of `kpmsg.case.prefill.changed`: into the draft's `data`. Whether the result is right is for its rules to say, not for this
 module; nothing is read or sent here.
 """
 
@@ -21,10 +21,10 @@ from typing import Any, Final
 from pydantic import TypeAdapter
 
 from kpmsg import strictjson
+from kpmsg.case.prefill import LEFT_OUT, Draft
 from kpmsg.documents import TYPES, form_of
 from kpmsg.documents.vocabulary import Carats, certificate_key
 from kpmsg.errors import MalformedError, shown
-from kpmsg.prefill import LEFT_OUT, Draft
 
 Changes = dict[str, Any]
 _Schema = Mapping[str, Any]

@@ -1,6 +1,6 @@
 """What lies on a desk, as lines of text: work lists, a certificate's case, an account of numbers.
 
-Made for 80 columns. Like `kpmsg.terminal` it decides nothing and writes nowhere; what the node says is not trusted to be free of what a
+Made for 80 columns. Like `kpmsg.cli.terminal` it decides nothing and writes nowhere; what the node says is not trusted to be free of what a
 partner has written, so every text goes through `readable` on its way in. Members that an older node does not send are left out.
 """
 
@@ -17,6 +17,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from kpmsg.cli.terminal import table
 from kpmsg.documents import (
     ConfirmationCorrection,
     Content,
@@ -26,7 +27,6 @@ from kpmsg.documents import (
     Withdrawal,
 )
 from kpmsg.essence import content_of, essence, spoken, type_in_words
-from kpmsg.terminal import table
 from kpmsg.wording import readable, who
 
 Json = Mapping[str, Any]

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from kpmsg.cli_edge import DONE, Json, fail, keep, read, tell, write
-from kpmsg.cli_node import Ca, KeyFile, Plaintext, Url, at_node
+from kpmsg.cli.edge import DONE, Json, fail, keep, read, tell, write
+from kpmsg.cli.node import Ca, KeyFile, Plaintext, Url, at_node
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -17,6 +17,16 @@ from dataclasses import asdict, dataclass, fields
 from datetime import date
 from typing import Any, Final
 
+from kpmsg.case.matters import Matter, Scene, open_matters
+from kpmsg.case.standing import INTERIM, Confirmed, Filed, Standing, answers, content_of
+from kpmsg.case.states import (
+    BY_MEASURE,
+    BY_OUTCOME,
+    BY_REASON,
+    MAY_FOLLOW_CANCELLATION,
+    State,
+    Turn,
+)
 from kpmsg.documents import (
     ArrivalNotice,
     CertificateAnswer,
@@ -31,17 +41,7 @@ from kpmsg.documents import (
     TransitNotice,
 )
 from kpmsg.documents.cancellation import Cancellation
-from kpmsg.matters import Matter, Scene, matters
 from kpmsg.policy import Practice
-from kpmsg.standing import INTERIM, Confirmed, Filed, Standing, answers, content_of
-from kpmsg.states import (
-    BY_MEASURE,
-    BY_OUTCOME,
-    BY_REASON,
-    MAY_FOLLOW_CANCELLATION,
-    State,
-    Turn,
-)
 
 FOLD: Final = 1
 """Counts up whenever the same documents give another case than before, so that a node knows to fold what it has anew."""
@@ -121,7 +121,7 @@ def fold(key: str, filed: Iterable[Filed], practice: Practice) -> Case:
         standing, str(state), state.disputed, exporter, importer, issuer, versions, cancellation, confirmed
     )
     beyond = any(difference.beyond_tolerance for difference in differences)
-    open_matters = matters(scene, practice, beyond=beyond)
+    found = open_matters(scene, practice, beyond=beyond)
     return Case(
         key=key,
         number=number,
@@ -129,7 +129,7 @@ def fold(key: str, filed: Iterable[Filed], practice: Practice) -> Case:
         exporter=exporter,
         importer=importer,
         state=state,
-        turn=_turn(open_matters, exporter, importer),
+        turn=_turn(found, exporter, importer),
         meaning=state.meaning,
         revision=max(0, len(versions) - 1),
         current=versions[-1].id if versions else None,
@@ -140,7 +140,7 @@ def fold(key: str, filed: Iterable[Filed], practice: Practice) -> Case:
         rejected=tuple(sorted(standing.rejected)),
         differences=differences,
         flags=_flags(standing, versions, confirmed),
-        matters=open_matters,
+        matters=found,
     )
 
 
@@ -323,9 +323,9 @@ def _flags(standing: Standing, versions: list[Filed], confirmed: Confirmed | Non
     return tuple(flags)
 
 
-def _turn(open_matters: tuple[Matter, ...], exporter: str | None, importer: str | None) -> Turn:
+def _turn(found: tuple[Matter, ...], exporter: str | None, importer: str | None) -> Turn:
     """Of the two whose case it is. What a third authority owes or is owed stands among the matters only."""
-    whose = {address for matter in open_matters if not matter.dormant for address in matter.whose}
+    whose = {address for matter in found if not matter.dormant for address in matter.whose}
     if {exporter, importer} & whose:
         whose &= {exporter, importer}
     if not whose:

@@ -1,7 +1,7 @@
 """Drafts as lines of text: what is going to be said, before anybody signs it.
 
 Whoever agrees to a document agrees to what is shown here: so it names whom it goes to, what it is about, its essence, and what it takes
-back. Made for 80 columns, safe to print, and it decides nothing (see `kpmsg.terminal_desk`).
+back. Made for 80 columns, safe to print, and it decides nothing (see `kpmsg.cli.terminal_desk`).
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from kpmsg.case.prefill import LEFT_OUT
 from kpmsg.documents import Alert, certificate_key
 from kpmsg.essence import content_of, essence, type_in_words
-from kpmsg.prefill import LEFT_OUT
 from kpmsg.wording import readable, told, who
 
 Json = Mapping[str, Any]

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from kpmsg import strictjson
-from kpmsg.asking import Asking, Json, list_in, object_in, unreadable
+from kpmsg.client.asking import Asking, Json, list_in, object_in, unreadable
 from kpmsg.documents import certificate_key
 
 _JSON = {"content-type": "application/json"}

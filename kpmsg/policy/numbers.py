@@ -19,8 +19,8 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, StrictInt, StringConstraints, model_validator
 
-from kpmsg.calendar import Dated, Part
 from kpmsg.documents.vocabulary import Maybe
+from kpmsg.policy.calendar import Dated, Part
 
 MOST_DIGITS: Final = 15
 """Numbers in a policy stay below what JSON carries exactly everywhere (RFC 8259, 6)."""

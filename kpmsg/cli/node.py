@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from kpmsg.cli_edge import CANNOT_TELL, NODE_AWAY, connect, fail, language, problem_of, status_of, tell
+from kpmsg.cli.edge import CANNOT_TELL, NODE_AWAY, connect, fail, language, problem_of, status_of, tell
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -69,7 +69,7 @@ def refused(error: ClientError, *, as_json: bool) -> NoReturn:
 def _why(error: ClientError, *, later: bool) -> Iterator[RenderableType]:
     from rich.text import Text
 
-    from kpmsg.terminal import broken
+    from kpmsg.cli.terminal import broken
     from kpmsg.wording import readable
 
     again = " Run the same command again later." if later else ""
@@ -94,7 +94,7 @@ def places(problems: Sequence[Problem]) -> list[Problem]:
 
 def problems_in(found: Any) -> list[Problem]:
     """The problems of a draft, as the node has told them."""
-    from kpmsg.asking import problem_in
+    from kpmsg.client.asking import problem_in
 
     return places([problem_in(one) for one in found])
 

@@ -7,7 +7,7 @@ the latest `valid_from` wins; where nothing is published the protocol's defaults
 
 `Practice` is everybody's policy as one node knows it, with that authority's own unpublished wishes (`local`). What is
 not published can make a document wait for an officer, but cannot refuse it: the sender could not have tested it. What the rules
-*say* about a document is `kpmsg.screening`; this module answers only what was in force.
+*say* about a document is `kpmsg.policy.screening`; this module answers only what was in force.
 
 Rules P1 to P3, P6 and P9 of protocol/policy.md.
 """
@@ -22,7 +22,6 @@ from typing import Annotated, Final, Literal, Self, get_args
 
 from pydantic import Field, StrictInt, model_validator
 
-from kpmsg.calendar import Calendar, Dated, Deadline, Part, in_force
 from kpmsg.documents.participants import participant_of
 from kpmsg.documents.vocabulary import (
     Carats,
@@ -34,7 +33,8 @@ from kpmsg.documents.vocabulary import (
     Written,
     certificate_key,
 )
-from kpmsg.numbers import Series, near, normalised
+from kpmsg.policy.calendar import Calendar, Dated, Deadline, Part, in_force
+from kpmsg.policy.numbers import Series, near, normalised
 
 What = Literal["confirmation", "irregularity", "query", "status", "request"]
 WHAT: Final[tuple[What, ...]] = get_args(What)
@@ -290,7 +290,7 @@ class Practice:
         return key if series is None else normalised(key, series)
 
     def near(self, number: str) -> tuple[str, ...]:
-        """Keys that may have been meant by a number which is not known; see `kpmsg.numbers.near`.
+        """Keys that may have been meant by a number which is not known; see `kpmsg.policy.numbers.near`.
 
         Where the number's own letters name nobody who has published series, those of everybody are tried, ours first.
         """

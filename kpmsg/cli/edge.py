@@ -111,7 +111,7 @@ def tell(
     if as_json:
         write(json.dumps(members) + "\n")  # pure ASCII: what could mislead a terminal is an escape here
         return
-    from kpmsg.terminal import page
+    from kpmsg.cli.terminal import page
 
     stream = stream or sys.stdout
     write(page(parts, stream), stream)

@@ -16,7 +16,6 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Final
 
-from kpmsg.calendar import ONE_DAY, in_force
 from kpmsg.documents.confirmation_correction import ConfirmationCorrection
 from kpmsg.documents.envelope import Document
 from kpmsg.documents.export_amendment import ExportAmendment
@@ -27,6 +26,7 @@ from kpmsg.documents.particulars import MixedList, MixedUndisclosed, ShipmentLin
 from kpmsg.documents.rejection import Rejection
 from kpmsg.errors import Problem
 from kpmsg.policy import DEFAULT, Embargo, Policy, Practice
+from kpmsg.policy.calendar import ONE_DAY, in_force
 from kpmsg.rules import breach
 
 AHEAD: Final = timedelta(minutes=5)

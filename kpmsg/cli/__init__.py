@@ -30,9 +30,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from kpmsg.cli_desk import draft, say, show, todo
-from kpmsg.cli_drafts import check, submit
-from kpmsg.cli_edge import (
+from kpmsg.cli.desk import draft, say, show, todo
+from kpmsg.cli.drafts import check, submit
+from kpmsg.cli.edge import (
     CANNOT_TELL,
     DONE,
     REFUSED,
@@ -45,9 +45,9 @@ from kpmsg.cli_edge import (
     tell,
     write,
 )
-from kpmsg.cli_files import attach, fetch
-from kpmsg.cli_numbers import alert, ask, numbers
-from kpmsg.cli_release import discard, drafts, release
+from kpmsg.cli.files import attach, fetch
+from kpmsg.cli.numbers import alert, ask, numbers
+from kpmsg.cli.release import discard, drafts, release
 
 app = typer.Typer(
     help="Signed documents between authorities of the Kimberley Process.",
@@ -96,9 +96,9 @@ def keygen(
     as_json: Json = False,
 ) -> None:
     """Make a private key in an encrypted file, and print its public half."""
+    from kpmsg.cli.terminal import table
     from kpmsg.errors import KeyFileError
     from kpmsg.keys import SoftwareSigner
-    from kpmsg.terminal import table
     from kpmsg.wording import readable
 
     signer = SoftwareSigner.generate(alg)
@@ -124,8 +124,8 @@ def inspect(file: File, as_json: Json = False) -> None:
 
     Documents, receipts, statuses, pages, refusals, key records, grants, frames, drafts, keys. Exit status 1: not in the agreed form.
     """
+    from kpmsg.cli.terminal import explained
     from kpmsg.explanation import explain
-    from kpmsg.terminal import explained
 
     explanation = explain(read(file))
     tell(explained(explanation), {"file": file, **explanation.members()}, as_json)
@@ -158,8 +158,8 @@ def verify(
     """
     from dataclasses import replace
 
+    from kpmsg.cli.terminal import judged
     from kpmsg.explanation import explain
-    from kpmsg.terminal import judged
     from kpmsg.verdict import judge
 
     signed = read(file).rstrip(b"\r\n")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, Final, Literal
 
+from kpmsg.case.standing import INTERIM, Confirmed, Filed, Standing, answers, content_of
 from kpmsg.documents import (
     ArrivalNotice,
     Cancellation,
@@ -26,7 +27,6 @@ from kpmsg.documents import (
     Rejection,
 )
 from kpmsg.policy import Practice
-from kpmsg.standing import INTERIM, Confirmed, Filed, Standing, answers, content_of
 
 Kind = Literal[
     "confirmation",
@@ -105,7 +105,7 @@ class Scene:
     confirmed: Confirmed | None
 
 
-def matters(scene: Scene, practice: Practice, *, beyond: bool) -> tuple[Matter, ...]:
+def open_matters(scene: Scene, practice: Practice, *, beyond: bool) -> tuple[Matter, ...]:
     """Everything that is open, the most urgent first. `beyond`: a difference exceeds the tolerance."""
     found = [
         *_disputes(scene),

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kpmsg.cli_edge import BROKEN_RULE, DONE, REFUSED, Json, agreed, fail, language, tell, write
-from kpmsg.cli_node import Ca, KeyFile, Plaintext, Url, Wait, Yes, at_node, problems_in, refused, taken_back
+from kpmsg.cli.edge import BROKEN_RULE, DONE, REFUSED, Json, agreed, fail, language, tell, write
+from kpmsg.cli.node import Ca, KeyFile, Plaintext, Url, Wait, Yes, at_node, problems_in, refused, taken_back
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -37,7 +37,7 @@ def drafts(
     """List the drafts that wait for somebody to release them, newest first."""
     from itertools import islice
 
-    from kpmsg.terminal_drafts import drafts as shown
+    from kpmsg.cli.terminal_drafts import drafts as shown
 
     with at_node(url, key_file, ca, plaintext=insecure_plaintext, as_json=as_json) as node:
         found = list(islice(node.drafts(), most))
@@ -147,8 +147,8 @@ def _read_out(
     """Drafts, each with the document that it takes back; and those of `spoilt` that are not among them."""
     from rich.text import Text
 
-    from kpmsg.terminal import broken
-    from kpmsg.terminal_drafts import draft_line
+    from kpmsg.cli.terminal import broken
+    from kpmsg.cli.terminal_drafts import draft_line
 
     for each, about in found:
         yield from draft_line(each, about)
@@ -168,8 +168,8 @@ def _nothing() -> Iterable[RenderableType]:
 def _said(done: Mapping[str, Any], own: Sequence[int]) -> Iterable[RenderableType]:
     from rich.text import Text
 
+    from kpmsg.cli.terminal import table
     from kpmsg.essence import type_in_words
-    from kpmsg.terminal import table
     from kpmsg.wording import readable
 
     rows = []

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
+from kpmsg.case.standing import Confirmed, Filed, Standing, content_of
 from kpmsg.documents import (
     Cancellation,
     CertificateQuery,
@@ -25,7 +26,6 @@ from kpmsg.documents import (
     certificate_key,
 )
 from kpmsg.policy import Practice
-from kpmsg.standing import Confirmed, Filed, Standing, content_of
 
 Draft = dict[str, Any]
 
