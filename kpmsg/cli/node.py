@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 Url = Annotated[str, typer.Option(envvar="KPMSG_URL", help="The node, e.g. https://node.example:8443.")]
 KeyFile = Annotated[Path | None, typer.Option(help="Its first line is the API key; else KPMSG_KEY is.")]
-Ca = Annotated[Path | None, typer.Option(help="PEM file of the authority that certifies the node.")]
+Ca = Annotated[
+    Path | None,
+    typer.Option(envvar="KPMSG_CA", help="PEM file of the authority that certifies the node."),
+]
 Plaintext = Annotated[
     bool, typer.Option("--insecure-plaintext", help="Send the API key over http to another machine.")
 ]

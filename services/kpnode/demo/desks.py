@@ -144,10 +144,11 @@ async def _furnish(directory: Path, authorities: dict[str, Authority]) -> None:
 
 def _shell(person: Person, authority: Authority, key: str) -> Iterator[str]:
     values = {"KPMSG_URL": authority.url, "KPMSG_KEY": key, "KPMSG_OFFICER": person.name}
-    values["KPMSG_CA"] = "" if authority.ca is None else str(authority.ca)
     values["KPNODE_CONFIG"] = str(authority.config)
-    yield f"# {person.name}, {person.does}. In a shell:  . {shlex.quote(person.file)}"
-    yield from (f"export {name}={shlex.quote(value)}" for name, value in values.items() if value)
+    yield f"# {person.name}, {person.does}. In a shell:  . ./{person.file}"
+    yield from (f"export {name}={shlex.quote(value)}" for name, value in values.items())
+    yield "unset KPMSG_CA" if authority.ca is None else f"export KPMSG_CA={shlex.quote(str(authority.ca))}"
+    yield f"PS1='{person.file}$ '"  # so that everybody sees who they are
 
 
 def _write(file: Path, text: str) -> None:
@@ -165,10 +166,12 @@ def _sweep(directory: Path) -> None:
 
 def _show(screen: Story, directory: Path, authorities: Sequence[Authority]) -> None:
     screen.show()
-    screen.show("Two desks are ready. In another terminal, `./dev run` opens a shell that knows kpmsg. There, be one of them:")
+    screen.show("Two desks are ready. In another terminal, open a shell that knows kpmsg, and go there:")
+    screen.show("  ./dev run")
+    screen.show(f"  cd {shlex.quote(str(directory.absolute()))}", to_copy=True)
+    screen.show("Then be one of these people, and look what waits for you:")
     for person in PEOPLE:
-        screen.show(f"  . {shlex.quote(str(directory.absolute() / person.file))}   # {person.name}, {person.does}", to_copy=True)
-    screen.show("and begin with:")
+        screen.show(f"  . ./{person.file:8} {person.name}, {person.does}")
     screen.show("  kpmsg todo")
     screen.show("docs/export-clerks-day.md and docs/import-inspectors-day.md go through a whole day.")
     for authority in authorities:
