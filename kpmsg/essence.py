@@ -161,7 +161,7 @@ def _asked_or_answered(content: Content) -> Iterable[str]:
             if content.due is not None:
                 yield f"due {content.due}"
             if content.days_overdue:
-                yield f"{content.days_overdue} days ago"
+                yield f"{content.days_overdue} day{'' if content.days_overdue == 1 else 's'} ago"
             yield _said(content.remarks)
         case ConfirmationStatus():
             yield spoken(content.standing)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -32,6 +31,8 @@ from kpmsg.cli.edge import (
     status_of,
     tell,
 )
+
+from kpmsg.cli.node import Ca, KeyFile, Plaintext, Url
 
 if TYPE_CHECKING:
     from kpmsg.errors import Problem
@@ -89,8 +90,27 @@ def check(
         "drafts": count,
         "problems": [shown(problem) for problem in found],
     }
-    tell(checked(file, count, found, spoken), members, as_json)
+    tell(checked(file, _names(drafts), found, spoken), members, as_json)
     raise typer.Exit(BROKEN_RULE if any(problem.severity == "reject" for problem in found) else DONE)
+
+
+def _names(drafts: Any) -> list[str]:
+    """Of each draft, the number of its certificate as it is written there; empty where there is none."""
+    names = []
+    for draft in drafts if isinstance(drafts, list) else [drafts]:
+        place = draft
+        for member in ("data", "certificate", "number_raw"):
+            place = place.get(member) if isinstance(place, dict) else None
+        names.append(place if isinstance(place, str) else "")
+    return names
+
+
+def _names_in(body: bytes) -> list[str]:
+    """The same for a file that was refused, whatever it holds."""
+    try:
+        return _names(json.loads(body))
+    except (ValueError, RecursionError):
+        return []
 
 
 def _practice(sender: str, records: Sequence[str]) -> Practice:
@@ -131,20 +151,14 @@ def submit(
         list[str],
         typer.Argument(metavar="FILE", help="Each holds a draft or a list of them; - for standard input."),
     ],
-    url: Annotated[str, typer.Option(envvar="KPMSG_URL", help="The node, e.g. https://node.example:8443.")],
-    key_file: Annotated[
-        Path | None, typer.Option(help="Its first line is the API key; else KPMSG_KEY is.")
-    ] = None,
+    url: Url,
+    key_file: KeyFile = None,
     wait: Annotated[int, typer.Option(min=0, max=60, help="Seconds to wait for the partner's receipt.")] = 0,
-    ca: Annotated[
-        Path | None, typer.Option(help="PEM file of the authority that certifies the node.")
-    ] = None,
+    ca: Ca = None,
     idempotency_key: Annotated[
         str | None, typer.Option(help="For a single file; to say exactly the same once more.")
     ] = None,
-    insecure_plaintext: Annotated[
-        bool, typer.Option("--insecure-plaintext", help="Send the API key over http to another machine.")
-    ] = False,
+    insecure_plaintext: Plaintext = False,
     as_json: Json = False,
 ) -> None:
     """Hand drafts to the node, which signs and delivers them.
@@ -168,7 +182,7 @@ def submit(
             except ClientError as error:
                 outcome = status_of(error)
                 status = max(status, outcome)
-                told = not_taken(file, error, later=outcome == NODE_AWAY)
+                told = not_taken(file, error, later=outcome == NODE_AWAY, names=_names_in(body))
                 tell(told, {"file": file, "problem": problem_of(error)}, as_json, sys.stderr)
                 if outcome != BROKEN_RULE:
                     break  # the next would fare no better

@@ -77,8 +77,8 @@ def _why(error: ClientError, *, later: bool) -> Iterator[RenderableType]:
 
     again = " Run the same command again later." if later else ""
     yield Text(f"{readable(error.text).rstrip('.')} ({readable(error.code)}).{again}", "red")
-    for near in error.near:
-        yield Text(f"  perhaps {readable(near)} is meant; compare it with the paper")
+    if error.near:
+        yield Text("Compare the paper with it letter by letter before you take one for the other.")
     if error.code == "document-invalid":
         yield from broken(places(error.problems), language(None))
 

@@ -100,10 +100,14 @@ def judged(verdict: Verdict, file: str, headline: str) -> Iterable[RenderableTyp
 
 
 def checked(
-    file: str, drafts: int, problems: Sequence[Problem], language: Language = "en"
+    file: str, names: Sequence[str], problems: Sequence[Problem], language: Language = "en"
 ) -> Iterable[RenderableType]:
-    """What is wrong with drafts, and a line that sums it up. The problems' texts are in `language` already."""
-    yield from broken(problems, language)
+    """What is wrong with drafts, and a line that sums it up. The problems' texts are in `language` already.
+
+    `names`: of each draft, the number of its certificate, or nothing.
+    """
+    yield from _named(problems, names, language)
+    drafts = len(names)
     rejected = sum(problem.severity == "reject" for problem in problems)
     total = f"{rejected or 'no'} broken rule{'' if rejected == 1 else 's'}"
     english = f"{drafts} draft{'' if drafts == 1 else 's'}, {total}"
@@ -124,13 +128,27 @@ def taken(file: str, done: Submitted) -> Iterable[RenderableType]:
     yield table(rows)
 
 
-def not_taken(file: str, error: ClientError, *, later: bool) -> Iterable[RenderableType]:
-    """Why the node has not taken a file, and whether it helps to come again."""
+def not_taken(
+    file: str, error: ClientError, *, later: bool, names: Sequence[str] = ()
+) -> Iterable[RenderableType]:
+    """Why the node has not taken a file, and whether it helps to come again. `names`: as of `checked`."""
     again = " Run the same command again later; nothing is done twice." if later else ""
     text = readable(error.text).rstrip(".")
     yield Text(f"{readable(file)}: not accepted: {text} ({readable(error.code)}).{again}", "red")
     if error.code == "document-invalid":
-        yield from broken(error.problems)
+        yield from _named(error.problems, names, "en")
+
+
+def _named(problems: Sequence[Problem], names: Sequence[str], language: Language) -> Iterable[Text]:
+    """Problems; those of one of several drafts below the number of its certificate, for nobody counts drafts from nought."""
+    numbered = {f"/{n}": name for n, name in enumerate(names)} if len(names) > 1 else {}
+    before = ""
+    for problem in problems:
+        name = numbered.get("/".join((problem.pointer or "").split("/")[:2]), "")
+        if name and name != before:
+            yield Text(f"{readable(name)}:", "bold")
+        before = name
+        yield from broken([problem], language)
 
 
 def broken(problems: Iterable[Problem], language: Language = "en") -> Iterable[Text]:

@@ -22,6 +22,11 @@ from kpmsg.wording import readable, told, who
 Json = Mapping[str, Any]
 
 _INDENT: Final = (0, 0, 0, 2)
+_BECAUSE: Final = {
+    "reminder": "Prepared because the confirmation is due and has not come.",
+    "used-twice": "Prepared because this number was presented to more than one authority.",
+}
+"""What the node's own reasons mean; they are named for programs (`reminder:1:<document>`)."""
 
 
 def _text(value: object) -> str:
@@ -89,7 +94,8 @@ def drafts(rows: Sequence[Json]) -> Iterable[RenderableType]:
 def draft_line(row: Json, taken_back: Json | None = None) -> Iterator[RenderableType]:
     """One draft in two or three lines."""
     to = "every partner" if row.get("recipient") == "*" else who(row.get("recipient"))
-    about = f" about {_text(row['certificate'])}" if row.get("certificate") else ""
+    number = _number(row)
+    about = f" about {number}" if number else ""
     yield Text.assemble(
         (f"{_text(row.get('id')):>5}  ", "bold"),
         (type_in_words(row.get("type")).capitalize(), "bold"),
@@ -99,14 +105,24 @@ def draft_line(row: Json, taken_back: Json | None = None) -> Iterator[Renderable
     persons = ", ".join(_text(person) for person in row.get("persons", ()))
     when = _text(str(row.get("changed_at"))[:16].replace("T", " "))
     second = "; a second person must release it" if row.get("release_needed") else ""
-    yield Padding(Text(f"written by {persons or '?'}, {when}{second}", "dim"), rest)
-    if row.get("because"):
-        yield Padding(Text(_text(row["because"])), rest)
+    author = "the node" if persons == "node" else persons or "?"
+    yield Padding(Text(f"written by {author}, {when}{second}", "dim"), rest)
+    because = _text(row.get("because"))
+    if because:
+        yield Padding(Text(_BECAUSE.get(because.partition(":")[0], because)), rest)
     text = in_essence(row.get("draft") or {})
     if text:
         yield Padding(Text(text), rest)
     if taken_back is not None:
         yield Padding(takes_back(taken_back), rest)
+
+
+def _number(row: Json) -> str:
+    """The certificate's number as the draft writes it; else as the node files it."""
+    place: Any = row.get("draft")
+    for member in ("data", "certificate", "number_raw"):
+        place = place.get(member) if isinstance(place, Mapping) else None
+    return _text(place if isinstance(place, str) else row.get("certificate"))
 
 
 def takes_back(shown: Json) -> Text:

@@ -279,7 +279,7 @@ def arguments() -> argparse.Namespace:
         nargs="?",
         const=1_000_000,
         metavar="N",
-        help="instead: a node with N certificates (a million) beside one with 10,000; takes 10 GB and half an hour",
+        help="instead: a node with N certificates (a million) beside one with 10,000; takes 15 GB and half an hour",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
     parser.add_argument(

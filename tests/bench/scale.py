@@ -31,7 +31,10 @@ IDLE = 2.0
 """Seconds after which a connection is opened anew, before the node closes it."""
 
 EACH = 10_000
-"""Bytes on disk for each certificate, at the most, with indexes and what PostgreSQL keeps of its log."""
+"""Bytes on disk for each certificate, with its documents and all indexes."""
+
+LOG = 4_000_000_000
+"""Bytes that PostgreSQL keeps of its log meanwhile."""
 
 
 @dataclass
@@ -154,7 +157,7 @@ def measure(kind: str, sizes: Sequence[int], share: float, say: Console) -> Resu
     """Fill two databases, run a node on each, and ask. Everything is removed at the end. Raises NoRoomError."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(TemporaryDirectory(prefix="kp-scale-")))
-        _room(directory, sum(sizes), say)
+        _room(directory, sum(sizes) * EACH + (LOG if kind == "postgres" else 0), say)
         create, stored = _databases(kind, directory, stack)
         nodes = []
         for size in sizes:
@@ -193,8 +196,8 @@ def run(kind: str, nodes: list[Scaled], share: float, stored: Callable[[str], in
         )
 
 
-def _room(directory: Path, certificates: int, say: Console) -> None:
-    needed, free = certificates * EACH, shutil.disk_usage(directory).free
+def _room(directory: Path, needed: int, say: Console) -> None:
+    free = shutil.disk_usage(directory).free
     say.print(f"about {needed / 1e9:.1f} GB are needed in {directory.parent}, {free / 1e9:.1f} GB are free")
     if free < needed:
         raise NoRoomError(

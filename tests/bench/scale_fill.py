@@ -105,9 +105,7 @@ class Fill:
     certificates: int
     keys: list[str] = field(default_factory=list)
     ids: list[str] = field(default_factory=list)  # of documents, likewise; all covered by receipts
-    events: int = 0
     middle: tuple[str, str] = ("", "")  # when the certificate in the middle was changed, and its key
-    last: str = ""
 
 
 @dataclass

@@ -352,7 +352,9 @@ async def test_numbers_that_are_not_there_are_told_with_what_is_near(tmp_path: P
     async with offices(tmp_path) as (bw, _):
         clerk = await bw.desk("K. Moeti")
         number = await notified(clerk, tmp_path)
-        assert f"perhaps {number} is meant" in await clerk.run("show", "BW 000010", status=2)
+        said = " ".join((await clerk.run("show", "BW 000010", status=2)).split())
+        assert f"may have been meant: {number}" in said
+        assert "Compare the paper" in said
         assert "not-found" in await clerk.run("say", "message", "BW 9", "--set", "text=x", "--yes", status=2)
         out = await clerk.run("say", "response", number, "--yes", status=3)
         assert "There is no discrepancy-query to answer" in out

@@ -454,9 +454,11 @@ def test_prometheus_asks_for_what_the_node_tells() -> None:
 def test_pages_name_commands_scopes_and_files_that_exist() -> None:
     from typer.main import get_command
 
+    from kpmsg.cli import app as kpmsg
     from kpnode.cli import app
 
     top: Any = get_command(app)
+    terminal: Any = get_command(kpmsg)
     pages = "".join(
         file.read_text() for file in [*DEPLOY.rglob("*.md"), DEPLOY / "introduce.sh", *DEPLOY.rglob("*.yml")]
     )
@@ -467,8 +469,15 @@ def test_pages_name_commands_scopes_and_files_that_exist() -> None:
         for word in command.split():
             assert word in at.commands, command
             at = at.commands[word]
+    for command in re.findall(r"`kpmsg ([a-z]+)`", pages):
+        assert command in terminal.commands, command
     assert set(re.findall(r"--scope ([a-z:]+)", pages)) <= {str(scope) for scope in Scope}
-    for option in set(re.findall(r"--(?:renew-certificates|new-version|fingerprint|because|json)\b", pages)):
+    for option in set(
+        re.findall(
+            r"--(?:renew-certificates|new-version|rotate|identity|fingerprint|because|person|json)\b(?!-)",
+            pages,
+        )
+    ):
         assert option in _options(top), option
     readme = (DEPLOY / "README.md").read_text()
     for target in re.findall(r"\]\(([^)#]+)\)", readme):

@@ -4,7 +4,7 @@
     requests    bodies, preferences, cursors          resources   what is shown, in JSON and in plain words
     documents   drafts   desk   files   certificates   worklists   numbers   alerts   partners   incidents   health   exchange
                                                   the routes, by what they are about
-    openapi     schemas   pages                       what is said about all of it
+    openapi     schemas   examples   pages            what is said about all of it
 
 `build_app` makes one application around one running node; nothing is built before, and two applications live beside each other
 in one process.

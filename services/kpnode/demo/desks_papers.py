@@ -11,7 +11,8 @@ import struct
 import zlib
 from datetime import date, timedelta
 
-from kpnode.demo.desks_past import Draft, shipment
+from kpnode.demo.desks_past import shipment
+from kpnode.demo.story_desk import Draft
 
 
 def papers(today: date) -> dict[str, bytes]:
