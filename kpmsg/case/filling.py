@@ -32,6 +32,8 @@ _Schema = Mapping[str, Any]
 _WHOLE_NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]{0,15})")
 _SHORT_AMOUNT: Final = re.compile(r"(0|[1-9][0-9]{0,11})(\.[0-9])?")
 _AMOUNT_FORM: Final = TypeAdapter(Carats).json_schema()["pattern"]
+_HALF_RANGE: Final = re.compile(r".*?(?P<from>[0-9]+)(?P<mark>\s*(?:-|\u2013|\.\.+|\bto\b)\s*)(?P<to>[0-9]+)")
+_DISPOSITION: Final = re.compile(r"/discrepancies/[0-9]+/disposition")
 _FLAGS: Final = {"true": True, "yes": True, "false": False, "no": False}
 _TYPES: Final = {kind.name: kind.type for kind in TYPES.values()}
 
@@ -210,7 +212,11 @@ def _nowhere(kind: str, before: str, part: str, here: Sequence[_Schema]) -> str:
 def followed(draft: Draft, changes: Changes, tolerance: Tolerance = Tolerance()) -> Changes:
     """The changes, with what follows from them for places that nobody has written at. What was written is never overruled."""
     follow = _FOLLOW.get(str(draft.get("type")))
-    return changes if follow is None else {**changes, **dict(follow(draft["data"], changes, tolerance))}
+    if follow is None:
+        return changes
+    more = dict(follow(draft["data"], changes, tolerance))
+    before = {place: value for place, value in more.items() if _touched(changes, place)}
+    return {**before, **changes, **more}  # a list is there before what was written into one of its places
 
 
 def _touched(changes: Changes, place: str) -> bool:
@@ -241,7 +247,9 @@ def _found(data: Draft, changes: Changes, tolerance: Tolerance) -> Iterator[tupl
     ]
     differing = [each for each in differing if not tolerance.allows(*each)]
     outcome = changes.get("/outcome", "confirmed_with_discrepancy")
-    if not differing or _touched(changes, "/discrepancies") or outcome != "confirmed_with_discrepancy":
+    written = [place for place in changes if place.startswith("/discrepancies")]
+    listed = not all(_DISPOSITION.fullmatch(place) for place in written)
+    if not differing or listed or outcome != "confirmed_with_discrepancy":
         return
     if "/outcome" not in changes and data["outcome"] != "confirmed":
         return
@@ -316,7 +324,8 @@ _FOLLOW: Final = {
 def number_range(written: str) -> dict[str, str]:
     """ "BW 000100-BW 000199" as an alert has it; a single number has no `last`.
 
-    A hyphen may stand in a number, too: it divides two numbers only if both sides of it begin with the same two letters.
+    A hyphen may stand in a number, too: it divides two numbers only if both sides of it begin with the same two letters. Raises WishError
+    for what looks like a range and does not say so: nobody is helped by an alert about a single number "BW 000100-000199".
     """
     text = written.strip()
     for match in re.finditer(r"\s*(?:-|\u2013|\.\.+|\bto\b)\s*", text):
@@ -331,4 +340,10 @@ def number_range(written: str) -> dict[str, str]:
             return {"first": first, "last": last}
     if not text:
         raise WishError("a certificate number is missing")
+    half = _HALF_RANGE.fullmatch(text)
+    if half is not None and (half["mark"] != "-" or len(half["from"]) == len(half["to"])):
+        raise WishError(
+            f'{shown(text)} looks like a range; write both of its numbers whole, as "BW 000100-BW 000199" '
+            "(of a single number, the same number twice)"
+        )
     return {"first": text}

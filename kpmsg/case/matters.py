@@ -8,7 +8,7 @@ move it is has published, with its own calendar; no clock is known here.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any, Final, Literal
 
@@ -59,6 +59,10 @@ _SENTENCES: Final[dict[Kind, str]] = {
     "message": "A message asks for an answer.",
     "expiry": "The certificate has expired, and nothing has come from the importing authority: ask, or cancel it.",
 }
+
+_CAME_ALL_THE_SAME: Final = (
+    "A shipment came under a cancelled certificate; the exporting authority has not said anything about it."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +234,9 @@ def _after_confirmation(scene: Scene, practice: Practice, *, beyond: bool) -> It
     if surprised or scene.state == "arrived-despite-cancellation":
         asked = any(isinstance(i.data, DiscrepancyQuery) for i in scene.standing.effective)
         if not asked and item.id not in _responses(scene) and not _amended_since(scene):
-            yield from _matter("discrepancy", scene.exporter, item, _day(item))
+            text = _SENTENCES["discrepancy"] if surprised else _CAME_ALL_THE_SAME
+            for matter in _matter("discrepancy", scene.exporter, item, _day(item)):
+                yield replace(matter, text=text)
 
 
 def _amended_since(scene: Scene) -> bool:

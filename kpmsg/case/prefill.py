@@ -7,7 +7,7 @@ of the draft asks for it. Nothing is sent or signed here; a prefilled draft pass
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -25,6 +25,8 @@ from kpmsg.documents import (
     Message,
     certificate_key,
 )
+from kpmsg.documents.discrepancy_query import Doubt
+from kpmsg.documents.import_confirmation import Discrepancy
 from kpmsg.policy import Practice
 
 Draft = dict[str, Any]
@@ -85,6 +87,19 @@ class _Desk:
         if not self.standing.confirmations:
             raise NothingToSayError("nothing has been confirmed yet")
         return self.standing.confirmations[-1]
+
+    def doubted(self) -> tuple[str, Sequence[Doubt | Discrepancy]]:
+        """What we have to answer: the newest query, else a confirmation that differs, by its id; and what is in doubt there."""
+        try:
+            query = self.last(DiscrepancyQuery)
+        except NothingToSayError:
+            for said in self.standing.confirmations[-1:]:
+                cancelled = said.content.outcome == "arrived_despite_cancellation"
+                if said.item.document.recipient == self.me and (said.content.discrepancies or cancelled):
+                    return said.item.id, said.content.discrepancies
+            raise
+        assert isinstance(query.data, DiscrepancyQuery)
+        return query.id, query.data.doubts
 
     def confirmation_seen(self) -> str | None:
         return self.standing.confirmations[-1].item.id if self.standing.confirmations else None
@@ -209,17 +224,15 @@ def _request(desk: _Desk) -> Draft:
 
 
 def _response(desk: _Desk) -> Draft:
-    query = desk.last(DiscrepancyQuery)
-    assert isinstance(query.data, DiscrepancyQuery)
-    return {
-        "certificate": desk.certificate(),
-        "query": query.id,
-        "answers": [
-            {"field": doubt.field, "verdict": "correct_to", "corrected": doubt.found}
-            for doubt in query.data.doubts
-        ],
-        "instruction": "endorse_correction",
-    }
+    about, doubts = desk.doubted()
+    data: Draft = {"certificate": desk.certificate(), "query": about}
+    if not doubts:  # a certificate that we have cancelled was presented
+        return data | {
+            "answers": [{"field": "certificate", "verdict": "investigating"}],
+            "instruction": "hold",
+        }
+    answers = [{"field": doubt.field, "verdict": "correct_to", "corrected": doubt.found} for doubt in doubts]
+    return data | {"answers": answers, "instruction": "endorse_correction"}
 
 
 # -- the importing side ------------------------------------------------------------------------------------------------
@@ -234,6 +247,8 @@ def _arrival(desk: _Desk) -> Draft:
 
 
 def _confirmation(desk: _Desk) -> Draft:
+    if desk.notification().source == desk.me:
+        raise NothingToSayError("this shipment is ours; the importing authority confirms it")
     sent = content_of(desk.version())
     weights: dict[str, Decimal] = {}
     for line in sent.lines:
@@ -291,12 +306,13 @@ def _status(desk: _Desk) -> Draft:
 def _query(desk: _Desk) -> Draft:
     sent = content_of(desk.version())
     by = desk.practice.due(desk.notification().source, "query", desk.today)
+    weight = f"{sent.carats:.2f}"
+    found = desk.standing.confirmations[-1].content.discrepancies if desk.standing.confirmations else ()
+    doubts = [{n: v for n, v in _json(d).items() if n not in {"tolerance", "disposition"}} for d in found]
     return {
         "certificate": desk.certificate(),
         "notification": desk.reference(),
-        "doubts": [
-            {"field": "carats", "notified": f"{sent.carats:.2f}", "certificate": f"{sent.carats:.2f}"}
-        ],
+        "doubts": doubts or [{"field": "carats", "notified": weight, "certificate": weight}],
         "question": "What we found differs from what was notified. Which holds?",
         "reply_by": by.isoformat(),
     }

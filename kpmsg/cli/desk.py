@@ -13,7 +13,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Final, get_args
 
 import typer
 
@@ -73,6 +73,10 @@ Attach = Annotated[
 ]
 
 
+_MOST_DRAFTS: Final = 100
+"""So many are counted: nobody reads the number of more."""
+
+
 def todo(
     url: Url,
     them: Annotated[bool, typer.Option("--them", help="What waits for partners, and not for us.")] = False,
@@ -87,7 +91,7 @@ def todo(
     insecure_plaintext: Plaintext = False,
     as_json: Json = False,
 ) -> None:
-    """List what waits for us, the most urgent first."""
+    """List what waits for us, the most urgent first; and how many drafts wait, if there are any."""
     from itertools import islice
 
     from kpmsg.case.matters import Kind
@@ -99,9 +103,13 @@ def todo(
     with at_node(url, key_file, ca, plaintext=insecure_plaintext, as_json=as_json) as node:
         work = _fitting(node.work(side, overdue=overdue, partner=partner), side, kind, overdue=overdue)
         found = list(islice(work, most + 1))
+        whole = side == "us" and kind is None and partner is None and not overdue
+        drafts = sum(1 for _ in islice(node.drafts(), _MOST_DRAFTS)) if whole else 0
     rows, more = found[:most], len(found) > most
-    members = {"waiting_for": side, "certificates": rows, "more": more}
-    tell(worklist(rows, side, moment().date(), more=more), members, as_json)
+    members = {"waiting_for": side, "certificates": rows, "more": more} | (
+        {"drafts": drafts} if whole else {}
+    )
+    tell(worklist(rows, side, moment().date(), more=more, drafts=drafts), members, as_json)
 
 
 def _fitting(

@@ -31,7 +31,6 @@ from kpmsg.cli.edge import (
     status_of,
     tell,
 )
-
 from kpmsg.cli.node import Ca, KeyFile, Plaintext, Url
 
 if TYPE_CHECKING:

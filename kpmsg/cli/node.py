@@ -77,6 +77,8 @@ def _why(error: ClientError, *, later: bool) -> Iterator[RenderableType]:
 
     again = " Run the same command again later." if later else ""
     yield Text(f"{readable(error.text).rstrip('.')} ({readable(error.code)}).{again}", "red")
+    if error.code == "scope-missing":
+        yield Text("Somebody whose key has it can do this; the operator knows who.")
     if error.near:
         yield Text("Compare the paper with it letter by letter before you take one for the other.")
     if error.code == "document-invalid":

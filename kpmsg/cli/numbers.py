@@ -210,15 +210,35 @@ def numbers(
         str | None,
         typer.Argument(metavar="SERIES", help="E.g. BW/6: letters, and how many digits follow; else all."),
     ] = None,
+    void: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NUMBER", help="Record first that this blank is spoilt: it was not used, and will not be."
+        ),
+    ] = None,
+    because: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Why; it is kept with what is recorded.")
+    ] = None,
     key_file: KeyFile = None,
     ca: Ca = None,
     insecure_plaintext: Plaintext = False,
     as_json: Json = False,
 ) -> None:
-    """Account for our own certificate numbers: used, voided, issued, lost, never used."""
+    """Account for our own certificate numbers: used, voided, issued, lost, never used.
+
+    With --void a spoilt blank is recorded. It stays with us: a certificate that was notified is cancelled instead (kpmsg say cancellation).
+    """
     from kpmsg.cli.terminal_desk import account
 
+    if series is not None and "/" not in series:
+        fail("write a series as its letters, a stroke, and how many digits follow: BW/6")
+    if because is not None and not void:
+        fail("--because says why a number is void; give it with --void NUMBER")
+    note = {} if because is None else {"note": because}
+    facts = [{"number": number, "status": "void"} | note for number in void or ()]
     with at_node(url, key_file, ca, plaintext=insecure_plaintext, as_json=as_json) as node:
+        if facts:
+            node.record_numbers(facts)
         found = node.numbers(series)
     tell(account(found), found, as_json)
 

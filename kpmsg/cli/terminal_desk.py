@@ -46,8 +46,17 @@ def _plural(count: int, word: str) -> str:
 # -- work --------------------------------------------------------------------------------------------------------------
 
 
-def worklist(rows: Sequence[Json], side: str, today: date, *, more: bool) -> Iterable[RenderableType]:
-    """What waits for one side, a line for each open matter and its sentence below."""
+def worklist(
+    rows: Sequence[Json], side: str, today: date, *, more: bool, drafts: int = 0
+) -> Iterable[RenderableType]:
+    """What waits for one side, a line for each open matter and its sentence below; then how many drafts wait, if any."""
+    yield from _certificates(rows, side, today, more=more)
+    if drafts:
+        verb = "waits" if drafts == 1 else "wait"
+        yield Text(f"{_plural(drafts, 'draft')} {verb} to be released or discarded: kpmsg drafts", "yellow")
+
+
+def _certificates(rows: Sequence[Json], side: str, today: date, *, more: bool) -> Iterable[RenderableType]:
     if not rows:
         yield Text("Nothing waits for us." if side == "us" else "Nothing waits for anybody else.")
         return
@@ -284,7 +293,9 @@ def _oddities(series: Json) -> Iterator[Text]:
             yield Text.assemble((f"{word}: ", "yellow"), listed)
     gaps = series.get("gaps") or {}
     ranges = [
-        f"{_text(gap.get('first'))} to {_text(gap.get('last'))} ({gap.get('count')})"
+        _text(gap.get("first"))
+        if gap.get("count") == 1
+        else f"{_text(gap.get('first'))} to {_text(gap.get('last'))} ({gap.get('count')})"
         for gap in gaps.get("ranges", ())
     ]
     if ranges:

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from kpmsg.case.prefill import LEFT_OUT
 from kpmsg.documents import Alert, certificate_key
-from kpmsg.essence import content_of, essence, type_in_words
+from kpmsg.essence import content_of, essence, spoken, type_in_words
 from kpmsg.wording import readable, told, who
 
 Json = Mapping[str, Any]
@@ -44,6 +44,9 @@ def proposal(
     text = in_essence(draft)
     if text:
         yield Padding(Text(text), _INDENT)
+    attested = _attested(draft.get("data"))
+    if attested:
+        yield Padding(Text(attested), _INDENT)
     if taken_back is not None:
         yield Padding(takes_back(taken_back), _INDENT)
     grid = Table.grid(padding=(0, 2, 0, 0))
@@ -54,6 +57,21 @@ def proposal(
         grid.add_row(Text(readable(place)), Text(words))
     if changes:
         yield Padding(grid, _INDENT)
+
+
+def _attested(data: object) -> str:
+    """What a confirmation, or the one that a correction holds, certifies beside figures: it was filled in, and nobody has typed it."""
+    content = data.get("content", data) if isinstance(data, Mapping) else None
+    if not isinstance(content, Mapping) or "seals_intact" not in content:
+        return ""
+    parts = [
+        f"seals intact: {spoken(str(content['seals_intact']))}",
+        f"inspection: {spoken(str(content.get('inspection', '-')))}",
+        f"received {_text(content.get('date_of_receipt'))}",
+    ]
+    by = content.get("confirmed_by")
+    officer = _text(by.get("officer")) if isinstance(by, Mapping) else ""
+    return "; ".join([*parts, f"confirmed by {officer}" if officer else ""]).rstrip("; ")
 
 
 def in_essence(draft: Json) -> str:

@@ -325,7 +325,7 @@ class Node:
             after = await self.database.write(
                 lambda c, a=after: upkeep.refold_some(c, a, self.stamp(), self.practice)  # type: ignore[misc]
             )
-        if await self.database.write(upkeep.read_again):
+        if await self.database.write(lambda c: upkeep.read_again(c, self.stamp(), self.practice)):
             self._owed.set()
         await self.database.write(upkeep.mark)
 

@@ -1,9 +1,11 @@
 """Rows into a database as fast as it takes them: for filling, never for a node, since durability is given up meanwhile."""
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from sqlalchemy import Table
@@ -50,6 +52,9 @@ def _sqlite(path: str) -> Iterator[tuple[Sink, Callable[[], None]]]:
         connection.execute("PRAGMA journal_mode=WAL")
     finally:
         connection.close()
+    # Or the first commit of the node that is measured would wait until all of this is on the disk.
+    with Path(path).open("rb") as file:
+        os.fsync(file.fileno())
 
 
 @contextmanager

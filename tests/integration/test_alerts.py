@@ -25,10 +25,11 @@ from kpmsg.verification import Verified, seal_document
 from kpnode.api import build_app
 from kpnode.author import rfc3339
 from kpnode.node import Node
-from kpnode.store import alerts, incidents
+from kpnode.store import alerts, answers, cases, incidents
 from kpnode.store import tables as t
 from kpnode.store.callers import Scope, create_caller
 from kpnode.store.database import connect
+from kpnode.store.documents import insert_documents
 from kpnode.store.submissions import Submission
 from kpnode.throwaway import Postgres
 from tests.api import Office, office
@@ -363,3 +364,44 @@ def test_a_cancellation_of_a_stolen_number_is_welcome(connection: Connection) ->
     }
     item = signed({"type": "cancellation", "recipient": "AE", "subject": "BW000002", "data": data})
     assert alerts.problems(item.document, found) == []
+
+
+def test_ranges_that_overlap_make_one_incident_for_each_certificate(connection: Connection) -> None:
+    here(connection, "BW000001")
+    told(connection, signed(alert(*(("BW 000001", f"BW {n:06d}") for n in range(2, 202)))))
+    assert [i.certificate for i in _incidents(connection)] == ["BW000001"]
+
+
+def test_an_alert_said_again_calls_nobody_twice(connection: Connection) -> None:
+    here(connection, "BW000001")
+    for _ in range(3):
+        told(connection, signed(alert(("BW 000001", None))))
+    assert len(_incidents(connection)) == 1
+    told(connection, signed(alert(("BW 000001", None), kind="forged")))
+    assert len(_incidents(connection)) == 2
+
+
+def test_an_alert_that_is_rejected_for_its_date_is_not_in_force(connection: Connection) -> None:
+    told(connection, signed(alert(("BW 000001", None)) | {"time": "2026-11-09T09:00:00.000Z"}))
+    assert under(connection, "BW000001") == {}
+
+
+def test_an_alert_about_anothers_numbers_is_rejected_though_it_names_no_certificate(
+    connection: Connection,
+) -> None:
+    item, me, now = signed(alert(("ZA 000001", None))), Practice("AE"), rfc3339(NOW)
+    insert_documents(connection, [item], "in", "BW", now, me, received_at=now, author=None)
+    assert cases.record_cases(connection, [item], now, me, from_partner=True)
+    owing = select(t.document.c.seq).where(t.document.c.answer.is_not(None))
+    owed = answers.owed(connection, connection.execute(owing).scalar_one(), me, now)
+    assert owed is not None
+    assert owed.draft is not None
+    assert [reason["code"] for reason in owed.draft["data"]["reasons"]] == ["L02"]
+    assert [i.kind for i in _incidents(connection)] == ["rule-L02"]
+
+
+def test_an_office_of_several_remembers_what_it_has_warned_of(connection: Connection) -> None:
+    """Asked about a number that it has called stolen, it must not answer that it knows nothing of it."""
+    me = Practice("EU/antwerp")
+    told(connection, signed(alert(("EU 000001", None), issuer="EU"), source="EU/antwerp"), practice=me)
+    assert answers._noted(connection, "EU000001", "EU/antwerp") == "stolen"

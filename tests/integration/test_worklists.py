@@ -255,6 +255,17 @@ def test_counting_ends_and_says_so(database_url: str, monkeypatch: pytest.Monkey
     engine.dispose()
 
 
+async def test_what_was_set_aside_is_counted_though_it_has_no_kind(there: World) -> None:
+    row = {"key": "BW000009", "number": "BW000009", "issuer": "BW", "partner": "AE", "state": "undetermined"}
+    row |= {"case": "{}", "locked": "set aside", "waits": "us", "first_at": "2026", "changed_at": "2026"}
+    await there.node("BW").database.write(lambda c: c.execute(insert(t.certificate), [row]))
+    assert [each["key"] for each in (await there.work("BW"))["certificates"]] == ["BW000009"]
+    async with there.desk("BW") as client:
+        us = (await client.get("/v1/worklist/summary")).json()["us"]
+    assert us["waiting"]["count"] == 1
+    assert us["kinds"] == []
+
+
 def test_a_list_is_read_from_an_index_of_what_is_open(database_url: str) -> None:
     """What is closed costs nothing: that is what makes a million certificates as fast as ten thousand."""
     engine = connect(database_url, writer=True)

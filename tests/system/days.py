@@ -86,13 +86,13 @@ class Replay:
     def __init__(self, directory: Path, on: date) -> None:
         self._directory = directory
         self._ahead = datetime.now(UTC).date() - on
-        self._digests: dict[str, str] = {}
+        self.digests: dict[str, str] = {}
         """Those of today by those of the page."""
 
     def do(self, step: Step) -> list[str]:
         """Type one command; what came of it, line by line, its days being those of the page."""
         command = _DAY.sub(lambda day: str(date.fromisoformat(day[0]) + self._ahead), step.command)
-        for old, new in self._digests.items():
+        for old, new in self.digests.items():
             command = command.replace(old, new)
         shown = _typed(f". ./{step.who}; {command}", self._directory, step.answers)
         return [
@@ -105,7 +105,7 @@ class Replay:
         old = [digest for line in step.output for digest in _DIGEST.findall(line)]
         new = [digest for line in got for digest in _DIGEST.findall(line)]
         if len(old) == len(new):
-            self._digests.update(zip(old, new, strict=True))
+            self.digests.update(zip(old, new, strict=True))
 
 
 def agree(page: Sequence[str], got: Sequence[str]) -> bool:
@@ -191,6 +191,8 @@ def main(directory: Path, page: Path) -> None:
         told = "".join(f"{line.rstrip()}\n" for line in got)
         text = text[: step.start + shift] + told + text[step.end + shift :]
         shift += len(told) - (step.end - step.start)
+    for old, new in replay.digests.items():  # a command may name one
+        text = text.replace(old, new)
     page.write_text(text)
 
 

@@ -179,6 +179,20 @@ def test_ranges_of_numbers(written: str, meant: dict[str, str]) -> None:
     assert number_range(written) == meant
 
 
+@pytest.mark.parametrize(
+    "written",
+    ["BW 000100-000199", "BW 000100 to 000199", "BW 000100..199", "BW 000100 \u2013 199", "BW 100 - 199"],
+)
+def test_half_a_range_is_not_taken_for_a_single_number(written: str) -> None:
+    with pytest.raises(WishError, match="write both of its numbers whole"):
+        number_range(written)
+
+
+def test_a_single_number_that_looks_like_half_a_range_can_be_named() -> None:
+    number = "BW 0001-0002"
+    assert number_range(f"{number} - {number}") == {"first": number, "last": number}
+
+
 # -- what follows --------------------------------------------------------------------------------------------------------
 
 EXACT = Tolerance()
@@ -400,8 +414,10 @@ def shown() -> dict[str, Any]:
 
 
 def test_nothing_a_partner_writes_reaches_the_screen_as_it_is(node: list[httpx.Response]) -> None:
-    node.append(answer(certificates=[spoofed(WAITING)], next=None))
-    assert "<U+202E>" in run("todo").output
+    node += [answer(certificates=[spoofed(WAITING)], next=None), answer(drafts=[{}, {}], next=None)]
+    todo = run("todo").output
+    assert "<U+202E>" in todo
+    assert "2 drafts wait to be released or discarded: kpmsg drafts" in todo
     spoilt = spoofed(shown())
     spoilt["documents"][0]["document"] = shown()["documents"][0]["document"]
     node.append(httpx.Response(200, json=spoilt))

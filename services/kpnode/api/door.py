@@ -177,6 +177,10 @@ class Operation(APIRoute):
             try:
                 if scope is not None:
                     request.state.caller = await door.admit(request, scope)
+                if (
+                    "\0" in request.scope["path"]
+                ):  # no name here has one, and PostgreSQL cannot be asked for it
+                    raise Refused("not-found", "There is nothing here of that name.")
                 if request.scope["query_string"]:
                     _refuse_unknown(request, names)
                 response = await endpoint(request)
@@ -314,6 +318,12 @@ def _refuse_unknown(request: Request, names: frozenset[str]) -> None:
         ]
         shown = ", ".join(name[:64] for name in unknown[:20] if name.isprintable())
         raise Refused("request-invalid", f"Unknown query parameter: {shown}.", errors=errors)
+
+    for name, value in request.query_params.multi_items():
+        if "\0" in value:
+            detail = f"{name}: cannot be understood"
+            error = {"code": "parameter-invalid", "parameter": name, "detail": detail}
+            raise Refused("request-invalid", detail, errors=[error])
 
 
 def public() -> list[dict[str, list[str]]]:

@@ -140,6 +140,7 @@ def _summary(found: Sequence[Counted]) -> dict[str, Any]:
                 "overdue": _number([each.overdue]),
             }
             for each in found
+            if each.kind
         ],
     }
 

@@ -132,7 +132,9 @@ def _demo(
         print("stopped; nothing is left running", file=sys.stderr)
         return 130
     except FileExistsError as error:
-        print(f"kpnode demo: {error.filename} is there already; name a directory that is not", file=sys.stderr)
+        print(
+            f"kpnode demo: {error.filename} is there already; name a directory that is not", file=sys.stderr
+        )
         return 1
     except (DidNotStart, Unfinished, UnusableError, ClientError, BrokenOffError) as error:
         print(f"kpnode demo: {error}", file=sys.stderr)

@@ -175,5 +175,7 @@ def _show(screen: Story, directory: Path, authorities: Sequence[Authority]) -> N
     screen.show("  kpmsg todo")
     screen.show("docs/export-clerks-day.md and docs/import-inspectors-day.md go through a whole day.")
     for authority in authorities:
-        screen.show(f"API of {authority.address}: {authority.url}   pages: {authority.url}/docs", to_copy=True)
+        screen.show(
+            f"API of {authority.address}: {authority.url}   pages: {authority.url}/docs", to_copy=True
+        )
     screen.show("Ctrl-C ends it.", "bold")

@@ -17,7 +17,11 @@ from kpnode.demo.story_desk import Draft
 
 def papers(today: date) -> dict[str, bytes]:
     """The files by their names."""
-    good, bad, late = shipment(108, "120.40", 2, today), shipment(109, "64.02", 1, today), shipment(110, "33.15", 1, today)
+    good, bad, late = (
+        shipment(108, "120.40", 2, today),
+        shipment(109, "64.02", 1, today),
+        shipment(110, "33.15", 1, today),
+    )
     bad["data"]["carats"] = "64.20"
     bad["data"]["date_of_expiry"] = (today - timedelta(days=60)).isoformat()
     late["data"]["lines"][0]["hs"] = "7102.39"
@@ -40,6 +44,13 @@ def _photograph(width: int = 320, height: int = 240) -> bytes:
         for x in range(width):
             inside = ((x - width / 2) / 110) ** 2 + ((y - height / 2) / 60) ** 2 < 1
             rows.append(170 - y // 4 if inside else 30 + (x + y) % 7)
-    parts = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)), (b"IDAT", zlib.compress(bytes(rows), 9)), (b"IEND", b"")]
-    chunks = [struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in parts]
+    parts = [
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)),
+        (b"IDAT", zlib.compress(bytes(rows), 9)),
+        (b"IEND", b""),
+    ]
+    chunks = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in parts
+    ]
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)

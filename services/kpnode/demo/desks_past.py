@@ -43,7 +43,10 @@ _SENT: Final[Sequence[tuple[int, int, str, int]]] = (
 async def past(exporter: Settings, importer: Settings, today: date) -> None:
     """Play it on two homes that are acquainted and whose nodes do not run. Raises BrokenOffError, and what nodes raise."""
     clock = Clock(datetime.combine(today - timedelta(days=DAYS), time(0), UTC))
-    offices = [Office(GABORONE, exporter.database_url, today.year), Office(DUBAI, importer.database_url, today.year)]
+    offices = [
+        Office(GABORONE, exporter.database_url, today.year),
+        Office(DUBAI, importer.database_url, today.year),
+    ]
     stage = Stage(offices, clock)
     async with AsyncExitStack() as ending:
         for office, settings in zip(offices, (exporter, importer), strict=True):

@@ -9,15 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Connection, and_, bindparam, exists, func, insert, select, update
 
+from kpmsg import documents, jws
+from kpmsg.case import Filed
 from kpmsg.documents import Alert, Document, Withdrawal
 from kpmsg.documents.alert import NumberRange
 from kpmsg.errors import Problem
 from kpmsg.policy import Practice
 from kpmsg.policy.numbers import series_of
+from kpmsg.policy.screening import screen
 from kpmsg.rules import breach, rules
 from kpmsg.verification import Verified
 from kpnode.store import tables as t
@@ -64,7 +68,7 @@ class Alerted:
         return self.issuer, self.kind, self.series, self.first, self.last, self.valid_from
 
 
-def record(connection: Connection, items: Iterable[Verified], at: str, practice: Practice) -> None:
+def record(connection: Connection, items: Iterable[Verified | Filed], at: str, practice: Practice) -> None:
     """Keep the ranges of those of `items` that are alerts, and end what others of them withdraw; in their own transaction.
 
     An alert that breaks a rule, such as one about another issuer's numbers, is not kept. Certificates that are here and fall under a
@@ -79,10 +83,24 @@ def record(connection: Connection, items: Iterable[Verified], at: str, practice:
             _withdraw(connection, item, item.document.data.withdraws, at)
 
 
-def _record(connection: Connection, item: Verified, alert: Alert, at: str, practice: Practice) -> None:
-    if any(problem.severity == "reject" for problem in alert.breaches(item.document)):
-        return
+def read_again(connection: Connection, at: str, practice: Practice) -> None:
+    """Keep alerts that an older version of this software took in without understanding them, and what was said after them."""
+    d = t.document.c
+    spoken = d.type.in_([Alert.type, Withdrawal.type])
+    rows = connection.execute(select(d.id, d.raw).where(spoken, d.withheld.is_(None)).order_by(d.seq))
+    items = [Filed(row.id, documents.parse(jws.peek(row.raw).unverified_payload)) for row in rows]
+    kept = set(connection.execute(select(_A.document_id).where(_A.kind != _AHEAD)).scalars())
+    record(connection, [item for item in items if item.id not in kept], at, practice)
+
+
+def _record(
+    connection: Connection, item: Verified | Filed, alert: Alert, at: str, practice: Practice
+) -> None:
     source = item.document.source
+    received = None if source == practice.me else datetime.fromisoformat(at)
+    against = [*alert.breaches(item.document), *screen(item.document, practice, received=received)]
+    if any(problem.severity == "reject" for problem in against):
+        return
     ahead = select(_A.withdrawn_at).where(_A.document_id == item.id, _A.partner == source, _A.kind == _AHEAD)
     ended = connection.execute(ahead).scalar()
     rows = [
@@ -115,7 +133,7 @@ def _span(numbers: NumberRange, practice: Practice) -> tuple[str, int, int]:
     return first[0], first[1], last[1]
 
 
-def _withdraw(connection: Connection, item: Verified, withdrawn: str, at: str) -> None:
+def _withdraw(connection: Connection, item: Verified | Filed, withdrawn: str, at: str) -> None:
     source = item.document.source
     rows = update(t.alerted).where(
         _A.document_id == withdrawn, _A.partner == source, _A.withdrawn_at.is_(None)
@@ -130,7 +148,11 @@ def _withdraw(connection: Connection, item: Verified, withdrawn: str, at: str) -
 
 
 def _report(
-    connection: Connection, item: Verified, alert: Alert, spans: Sequence[tuple[str, int, int]], at: str
+    connection: Connection,
+    item: Verified | Filed,
+    alert: Alert,
+    spans: Sequence[tuple[str, int, int]],
+    at: str,
 ) -> None:
     source, said = item.document.source, rules()[RULE].variants[alert.kind].texts["en"]
     common: dict[str, str | None] = {
@@ -141,7 +163,7 @@ def _report(
     }
     found: list[str] = []
     more = 0
-    for series, first, last in spans:
+    for series, first, last in _apart(spans):
         wanted = _between(series, first, last)
         room = MOST_INCIDENTS - len(found)
         query = select(t.certificate.c.key).where(*wanted).order_by(t.certificate.c.key).limit(room + 1)
@@ -151,13 +173,29 @@ def _report(
             every = select(t.certificate.c.key).where(*wanted).limit(room + MOST_COUNTED + 1).subquery()
             more += (connection.execute(select(func.count()).select_from(every)).scalar() or 0) - room
     text = said.format(issuer=source, since=alert.valid_from)
-    rows = [common | {"certificate": key, "text": text} for key in found]
+    i = t.incident.c
+    told = select(i.certificate).where(
+        i.partner == source, i.closed_at.is_(None), i.text == text, i.certificate.in_(found)
+    )
+    known = set(connection.execute(told).scalars()) if found else set()  # by an alert that said the same
+    rows = [common | {"certificate": key, "text": text} for key in found if key not in known]
     if more:
         number = f"more than {MOST_COUNTED}" if more > MOST_COUNTED else str(more)
         rest = f"Beside those of the incidents before, {number} certificates here are under the same alert. {text}"
         rows.append(common | {"certificate": None, "text": rest})
     if rows:
         connection.execute(insert(t.incident), rows)
+
+
+def _apart(spans: Iterable[tuple[str, int, int]]) -> list[tuple[str, int, int]]:
+    """The same numbers, each once: ranges that overlap are no fault (L05 warns), and nothing is counted twice."""
+    out: list[tuple[str, int, int]] = []
+    for series, first, last in sorted(spans):
+        if out and out[-1][0] == series and first <= out[-1][2]:
+            out[-1] = series, out[-1][1], max(out[-1][2], last)
+        else:
+            out.append((series, first, last))
+    return out
 
 
 def _between(series: str, first: int, last: int) -> tuple[Any, ...]:

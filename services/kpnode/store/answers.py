@@ -19,7 +19,7 @@ from kpmsg.errors import Problem
 from kpmsg.policy import Practice
 from kpnode.store import alerts
 from kpnode.store import tables as t
-from kpnode.store.cases import filed, said_against
+from kpnode.store.cases import filed, said_against, spoken_of
 
 TOGETHER: Final = 256
 """So many are asked for at once."""
@@ -68,14 +68,15 @@ def owed(connection: Connection, seq: int, practice: Practice, at: str) -> Owed 
     if row is None:
         return None
     item = Filed(row.id, documents.parse(jws.peek(row.raw).unverified_payload))
-    others = filed(connection, [row.subject])[row.subject] if row.subject else []
+    others = filed(connection, [row.subject])[row.subject] if row.subject else spoken_of(connection, item)
     if "finding" in json.loads(row.answer):
         alone = practice.alone_issues(item.document.subject or "")
         draft = answer_draft(item, others, _noted(connection, row.subject, practice.me), alone=alone)
         return Owed(row.id, item.source, draft, draft["data"]["finding"] != "unknown")
     problems = said_against(connection, item, others, practice, at)
     if "reread" in json.loads(row.answer):
-        taken_back = _taken_back(item, others, problems, practice.me)
+        rejections = others if row.subject else _rejections(connection, item)
+        taken_back = _taken_back(item, rejections, problems, practice.me)
         return Owed(row.id, item.source, taken_back, certain=True, occasion="reread")
     refused = any(problem.severity == "reject" for problem in problems)
     certain = any(p.severity == "reject" and p.code != UNCERTAIN for p in problems)
@@ -88,8 +89,19 @@ def _noted(connection: Connection, key: str, me: str) -> Recorded | None:
     noted = connection.execute(select(t.number.c.status).where(t.number.c.key == key)).scalar()
     if noted is not None:
         return cast(Recorded, noted)
-    ours = (each.kind for each in alerts.under(connection, [key]).get(key, ()) if each.issuer == me[:2])
-    return next((kind for kind in ("stolen", "lost", "void") if kind in set(ours)), None)
+    warned = alerts.under(connection, [key]).get(key, ())
+    ours = {
+        each.kind for each in warned if each.issuer[:2] == me[:2]
+    }  # a sister office's word is the issuer's, too
+    return next((kind for kind in ("stolen", "lost", "void") if kind in ours), None)
+
+
+def _rejections(connection: Connection, item: Filed) -> list[Filed]:
+    """A document about no certificate, and what we have rejected of its author's that is about none."""
+    d = t.document.c
+    ours = d.partner == item.source, d.type == Rejection.type, d.direction == "out", d.subject == ""
+    rows = connection.execute(select(d.id, d.raw).where(*ours))
+    return [item, *(Filed(row.id, documents.parse(jws.peek(row.raw).unverified_payload)) for row in rows)]
 
 
 def _taken_back(

@@ -113,12 +113,16 @@ def record_cases(
     items = list(items)
     alerts.record(connection, items, at, practice)
     by_key: dict[str, list[Filed]] = {}
+    alone: list[Filed] = []
     for verified in items:
+        file = Filed(verified.id, verified.document)
         if verified.document.subject:
-            file = Filed(verified.id, verified.document)
             by_key.setdefault(practice.key(verified.document.subject), []).append(file)
+        else:
+            alone.append(file)
+    owed = _record_alone(connection, alone, at, practice, remarks or {}, from_partner=from_partner)
     if not by_key:
-        return False
+        return owed
     before = states(connection, list(by_key))
     known = filed(connection, list(before)) if before else {}
     warned = alerts.under(connection, list(by_key))
@@ -162,7 +166,43 @@ def record_cases(
         connection.execute(_SAID, said)
     if incidents:
         connection.execute(insert(t.incident), incidents)
+    return owed or any(row["answer"] is not None for row in said)
+
+
+def _record_alone(
+    connection: Connection,
+    items: Sequence[Filed],
+    at: str,
+    practice: Practice,
+    remarks: Mapping[str, Sequence[Problem]],
+    *,
+    from_partner: bool,
+) -> bool:
+    """The same for documents about no certificate, such as alerts: nothing to fold, but their rules hold all the same."""
+    said: list[dict[str, Any]] = []
+    incidents: list[dict[str, Any]] = []
+    for item in items:
+        problems = (
+            said_against(connection, item, spoken_of(connection, item), practice, at)
+            if from_partner
+            else remarks.get(item.id, ())
+        )
+        said += _said(item, problems, from_partner=from_partner)
+        wanted = [p for p in problems if p.severity != "warn" and from_partner]
+        incidents += [_incident(item, f"rule-{p.code}", p.text, None, at) for p in wanted]
+    if said:
+        connection.execute(_SAID, said)
+    if incidents:
+        connection.execute(insert(t.incident), incidents)
     return any(row["answer"] is not None for row in said)
+
+
+def spoken_of(connection: Connection, item: Filed) -> list[Filed]:
+    """What a document about no certificate acts upon, if it is here."""
+    if not isinstance(item.data, documents.Withdrawal):
+        return []
+    query = select(t.document.c.id, t.document.c.raw).where(t.document.c.id == item.data.withdraws)
+    return [_read(row.id, row.raw) for row in connection.execute(query)]
 
 
 def _said(item: Filed, problems: Sequence[Problem], *, from_partner: bool) -> list[dict[str, Any]]:
@@ -263,7 +303,7 @@ def _columns(case: Case, partner: str, at: str, me: str) -> dict[str, Any]:
     }
 
 
-def _incident(item: Filed, kind: str, text: str, key: str, at: str) -> dict[str, Any]:
+def _incident(item: Filed, kind: str, text: str, key: str | None, at: str) -> dict[str, Any]:
     return {
         "at": at,
         "kind": kind,

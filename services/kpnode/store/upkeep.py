@@ -10,15 +10,19 @@ from __future__ import annotations
 import json
 from typing import Final
 
+import structlog
 from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from kpmsg import documents, jws
 from kpmsg.case import FOLD
 from kpmsg.documents import TYPES, Rejection
 from kpmsg.policy import Practice
+from kpnode.store import alerts
 from kpnode.store import tables as t
 from kpnode.store.cases import refold
 
+log = structlog.get_logger()
 BATCH: Final = 200
 _NAME: Final = "folded_by"
 READING: Final = f"{FOLD}:{','.join(sorted(TYPES))}"
@@ -40,12 +44,36 @@ def refold_some(connection: Connection, after: str, at: str, practice: Practice)
             .limit(BATCH)
         ).scalars()
     )
-    refold(connection, keys, at, practice)
+    try:
+        refold(connection, keys, at, practice)
+    except SQLAlchemyError:
+        raise  # the database's trouble, and no certificate's
+    except Exception:  # noqa: BLE001 - one certificate that fails must not keep the others from being folded (R9)
+        for key in keys:
+            _refold_one(connection, key, at, practice)
     return keys[-1] if keys else None
 
 
-def read_again(connection: Connection) -> bool:
-    """Owe an answer once more to what we rejected because we did not understand it, and do now (race C16). True if any."""
+def _refold_one(connection: Connection, key: str, at: str, practice: Practice) -> None:
+    try:
+        refold(connection, [key], at, practice)
+    except SQLAlchemyError:
+        raise
+    except Exception:
+        log.exception("not-folded", certificate=key)
+        why = "its case could not be computed anew after an upgrade"
+        row = update(t.certificate).where(t.certificate.c.key == key, t.certificate.c.locked.is_(None))
+        if connection.execute(row.values(locked=why)).rowcount:
+            told = {"at": at, "kind": "set-aside", "certificate": key, "text": f"Certificate {key}: {why}."}
+            connection.execute(insert(t.incident), told)
+
+
+def read_again(connection: Connection, at: str, practice: Practice) -> bool:
+    """Owe an answer once more to what we rejected because we did not understand it, and do now (race C16). True if any.
+
+    Alerts among it are in force from now on.
+    """
+    alerts.read_again(connection, at, practice)
     rejections = connection.execute(
         select(t.document.c.raw).where(t.document.c.direction == "out", t.document.c.type == Rejection.type)
     ).scalars()

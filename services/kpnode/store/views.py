@@ -143,13 +143,15 @@ def documents(
     ]
     if delivery is not None:
         wanted.append(_DELIVERED[delivery])
-    place: ColumnElement[int] = t.document.c.seq
+    seq = t.document.c.seq
+    if before is not None:
+        wanted.append(seq < before)
     if delivery in {"waiting", "withheld"} and partner is None:
         # These are few, in an index of their own by partner. In the order of the table itself SQLite would look for them among all.
-        place = t.document.c.seq + literal_column("0")
-    if before is not None:
-        wanted.append(place < before)
-    query = _DOCUMENT.where(true(), *wanted).order_by(place.desc()).limit(limit)
+        place = seq + literal_column("0")
+        some = select(seq).where(*wanted).order_by(place.desc()).limit(limit)
+        wanted = [seq.in_(some.scalar_subquery())]
+    query = _DOCUMENT.where(true(), *wanted).order_by(seq.desc()).limit(limit)
     return [DocumentRow(*row) for row in connection.execute(query)]
 
 

@@ -99,7 +99,10 @@ class WaitingRow:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """How many of one kind of matter wait for somebody, at most MOST_COUNTED of each."""
+    """How many of one kind of matter wait for somebody, at most MOST_COUNTED of each.
+
+    `kind` is empty for those that wait without any matter: what was set aside before its case could be computed.
+    """
 
     kind: str
     waiting: int
@@ -212,7 +215,8 @@ def _added(lists: Iterable[Sequence[Counted]]) -> list[Counted]:
 
 def _numbers(connection: Connection, waits: str, day: date) -> list[Counted]:
     """Those of one value of `waits`: the kinds there are, one step in the index for each, and how many of each there are."""
-    found: list[Counted] = []
+    strange = connection.execute(_WITHOUT_KIND, {"waits": waits, "most": MOST_COUNTED}).scalar() or 0
+    found = [Counted("", strange, 0)] if strange else []
     kind = ""
     while True:
         asked: dict[str, Any] = {"waits": waits, "kind": kind, "day": day.isoformat(), "most": MOST_COUNTED}
@@ -233,6 +237,12 @@ def _number(due: ColumnElement[bool]) -> ScalarSelect[int]:
 # Built once: constructing them costs more than most lists have to be counted.
 _NEXT_KIND: Final = select(func.min(_C.matter)).where(
     _OPEN, _C.waits == bindparam("waits"), _C.matter > bindparam("kind")
+)
+_WITHOUT_KIND: Final = select(func.count()).select_from(
+    select(_C.key)
+    .where(_OPEN, _C.waits == bindparam("waits"), _C.matter.is_(None))
+    .limit(bindparam("most"))
+    .subquery()
 )
 _NUMBERS: Final = select(
     _number(_C.due < bindparam("day")), _number(_C.due >= bindparam("day")), _number(_C.due.is_(None))
