@@ -24,7 +24,7 @@ from rich.table import Table
 from kpnode.throwaway import Postgres
 from tests.bench.load import Request
 from tests.bench.scale_node import Scaled, prepare
-from tests.bench.scale_questions import READS, REPORT, SUBMISSIONS, Question
+from tests.bench.scale_questions import COLD, READS, REPORT, SUBMISSIONS, Question
 
 AIM = 1.5
 IDLE = 2.0
@@ -184,9 +184,7 @@ def run(kind: str, nodes: list[Scaled], share: float, stored: Callable[[str], in
             callers.append(caller)
         time.sleep(3)  # the first round of a node that has just started
         figures = []
-        for question in (*READS, REPORT, *SUBMISSIONS):
-            if question.cold and kind != "sqlite":
-                continue
+        for question in (*READS, REPORT, *SUBMISSIONS, *([COLD] if kind == "sqlite" else [])):
             say.print(f"{kind}: {question.what}", style="dim")
             figures.append(ask(question, callers, share=share))
         figures.sort(key=lambda each: each.question not in SUBMISSIONS)  # asked last, and told first

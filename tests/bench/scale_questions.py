@@ -132,8 +132,10 @@ READS: Sequence[Question] = (
     Question("incidents: of a partner", _get(f"/v1/incidents?state=closed&partner={PARTNER}&limit=1"), aimed=False),
     Question("events: from anywhere", _events, aimed=False),
     Question("metrics", _get("/metrics"), 60, aimed=False),
-    Question("certificate by number, from disk", _certificate, 25, aimed=False, cold=True),
 )  # fmt: skip
+
+COLD = Question("certificate by number, from disk", _certificate, 25, aimed=False, cold=True)
+"""The very last: after it, everything else would have to be fetched from the disk once more."""
 
 REPORT = Question("report of all numbers", _get("/v1/numbers/report"), 5, aimed=False)
 """Goes through all numbers of the series: it costs as much as there are."""

@@ -20,6 +20,7 @@ import pytest
 from kpmsg.case.prefill import FROM_A_CASE
 from kpnode.release import FourEyes
 from kpnode.sample import Trade
+from kpnode.store.callers import Scope
 from tests.api import Office, office
 from tests.desks import OFFICER, Desk, offices
 from tests.exchange import submit, until
@@ -141,6 +142,40 @@ async def test_a_parcel_that_weighs_less_from_notification_to_correction(tmp_pat
         assert "Nothing waits for us." in await inspector.run("todo")
 
 
+async def test_nobody_types_a_figure_twice(tmp_path: Path) -> None:
+    async with offices(tmp_path) as (bw, ae):
+        clerk, inspector = await bw.desk("K. Moeti"), await ae.desk("A. Peeters")
+        number = await notified(clerk, tmp_path)
+        less = f"{Decimal(shipment()['data']['carats']) - 20:.2f}"
+        assert "shipment is ours" in await clerk.run("say", "import-conf", number, "--yes", status=3)
+
+        wishes = ["--set", f"found/carats={less}", "--set", "discrepancies/0/disposition=under_query"]
+        out = words(await inspector.run("say", "import-conf", number, *wishes, "--yes"))
+        assert "carats under query" in out
+        assert "seals intact: yes; inspection: full" in out
+        assert "confirmed by A. Peeters" in out
+
+        # Who has been told of a difference may answer before being asked.
+        written = await clerk.json("draft", "response", number)
+        assert written["draft"]["data"]["answers"] == [
+            {"field": "carats", "verdict": "correct_to", "corrected": less}
+        ]
+        out = words(await inspector.run("say", "query", number, "--yes"))
+        assert f"carats: {less} found, not" in out
+
+
+async def test_a_blank_that_was_spoilt_is_accounted_for(tmp_path: Path) -> None:
+    series = {"letters": "BW", "digits": 6, "leading_zeros": "padding", "valid_from": "2020-01-01"}
+    policy = {"BW": {"numbers": [series | {"ranges": [{"first": 1, "last": 9}]}]}}
+    async with offices(tmp_path, policy) as (bw, _):
+        clerk = await bw.desk("K. Moeti", (*OFFICER, Scope.WRITE_NUMBERS))
+        assert "never used: BW000001 to BW000009 (9)" in await clerk.run("numbers")
+        out = await clerk.run("numbers", "--void", "BW 000002", "--because", "Spoilt in the printer.")
+        assert "never used: BW000001, BW000003 to BW000009 (7)" in out
+        assert "give it with --void" in await clerk.run("numbers", "--because", "x", status=2)
+        assert "write a series as" in await clerk.run("numbers", "BW 000002", status=2)
+
+
 async def test_what_is_late_is_told_to_whoever_is_late(tmp_path: Path) -> None:
     async with offices(tmp_path) as (bw, ae):
         clerk, inspector = await bw.desk("K. Moeti"), await ae.desk("A. Peeters")
@@ -195,7 +230,7 @@ async def test_four_eyes_at_two_desks(tmp_path: Path) -> None:
             (1, ["A. Peeters"]),
         ]
         out = await officer.run("drafts")
-        assert "Import confirmation to BW (Botswana) about BW000001" in out
+        assert "Import confirmation to BW (Botswana) about BW 000001" in out
         assert "confirmed; " in out
 
         # Of all, the one that he has written is left for somebody else.

@@ -503,6 +503,22 @@ async def test_an_alert_goes_to_every_partner_when_an_officer_releases_it(desk: 
         assert (await release(officer, [made["id"]])).json()["drafts"] == said.json()["drafts"]
 
 
+async def test_what_two_people_have_warned_of_one_person_does_not_take_back(desk: Office) -> None:
+    async with (
+        await seat(desk, "desk", CLERK) as clerk,
+        await seat(desk, "signing", person="K. Moeti") as officer,
+    ):
+        made = (await prepare(clerk, ALERT)).json()
+        told = (await release(officer, [made["id"]])).json()["documents"][0]
+        data = {"withdraws": told["id"], "reason": "The box was found."}
+        draft = {"type": "withdrawal", "recipient": told["partner"], "data": data}
+        answer = await clerk.post("/v1/documents", json=draft, headers={"Idempotency-Key": "w"})
+        assert problem(answer) == (403, "release-needed")
+        prepared = (await prepare(clerk, draft, "w2")).json()
+        assert problem(await release(clerk, [prepared["id"]], "r2")) == (403, "scope-missing")
+        assert (await release(officer, [prepared["id"]], "r3")).status_code == 201
+
+
 async def test_what_is_not_for_everybody_is_not_sent_to_everybody(desk: Office) -> None:
     desk.node.policy = FourEyes()
     async with await seat(desk, "desk") as clerk:

@@ -19,6 +19,7 @@ from kpmsg.case.objections import objections
 from kpmsg.documents import Document
 from kpmsg.errors import Problem
 from kpmsg.policy import Practice
+from kpnode.release import NODE, ReleaseNeededError
 from kpnode.store import alerts, answers, drafts, files
 from kpnode.store import tables as t
 from kpnode.store.cases import filed, record_cases, release_claims, states
@@ -142,11 +143,11 @@ class _Facts:
 
 def submit(
     connection: Connection, submissions: list[Submission], practice: Practice
-) -> Sequence[Committed | SubmissionError]:
+) -> Sequence[Committed | SubmissionError | ReleaseNeededError]:
     """Commit what can be committed (a `Handler` of the database). Errors come back in place of results."""
     facts = _facts(connection, submissions)
     filings = _filings(connection, submissions, practice)
-    outcomes: list[Committed | SubmissionError] = []
+    outcomes: list[Committed | SubmissionError | ReleaseNeededError] = []
     accepted: list[Submission] = []
     remarks: dict[str, Sequence[Problem]] = {}
     for submission in submissions:
@@ -162,6 +163,7 @@ def submit(
             continue
         obstacle = (
             _obstacle(submission, facts)
+            or _alone(connection, submission)
             or _lacking(connection, submission)
             or _objection(submission, filings, practice, remarks)
         )
@@ -201,6 +203,16 @@ def _filings(
     }
     known = states(connection, sorted(keys)) if keys else {}
     return filed(connection, list(known)) if known else {}
+
+
+def _alone(connection: Connection, submission: Submission) -> ReleaseNeededError | None:
+    """An alert is released by a second person, and so is the end of it."""
+    if submission.released_by is None and submission.caller != NODE:
+        found = alerts.withdrawn_by(connection, [item.verified.document for item in submission.items])
+        if found:
+            places = [submission.place(index) for index in found]
+            return ReleaseNeededError("a second person must release the end of an alert", places)
+    return None
 
 
 def _objection(
