@@ -167,7 +167,8 @@ class Rounds:
     def _level(self, overdue: Overdue, asked: Mapping[int, str], day: date) -> int | None:
         """The level at which to ask now, if any: the next one, no sooner than its days have passed since the last.
 
-        So a node that was switched off for a month begins at the first level all the same.
+        So a node that was switched off for a month begins at the first level all the same, and no level lies on top of another that
+        nobody has released yet.
         """
         last = max(asked, default=0)
         if last >= len(self.settings.days):
@@ -175,6 +176,8 @@ class Rounds:
         ripe = overdue.due + self._after(0)
         if last:  # the day may have moved since, by a promise
             since = date.fromisoformat(asked[last][:10])
+            if since == date.max:  # that one waits for an officer still
+                return None
             ripe = max(ripe, since + self._after(last) - self._after(last - 1))
         return last + 1 if ripe <= day else None
 

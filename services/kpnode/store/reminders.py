@@ -41,7 +41,8 @@ def name_of(level: int, notification: str) -> str:
 def asked(connection: Connection, about: Mapping[str, str]) -> dict[str, dict[int, str]]:
     """For each notification of `about` (its id, and the key of its certificate): when each level was said or prepared.
 
-    What was discarded counts: an officer has decided about it.
+    What was discarded counts: an officer has decided about it. One that still waits for an officer counts as prepared on the last
+    of days, so that the next level does not pile up on it.
     """
     found: dict[str, dict[int, str]] = {}
     names = {
@@ -53,10 +54,10 @@ def asked(connection: Connection, about: Mapping[str, str]) -> dict[str, dict[in
         for level in LEVELS
     }
     for some in slices(list(names)):
-        prepared = select(t.draft.c.because, t.draft.c.at).where(t.draft.c.because.in_(some))
-        for because, at in connection.execute(prepared):
+        prepared = select(t.draft.c.because, t.draft.c.at, t.draft.c.state).where(t.draft.c.because.in_(some))
+        for because, at, state in connection.execute(prepared):
             notification, level = names[because]
-            found.setdefault(notification, {})[level] = at
+            found.setdefault(notification, {})[level] = "9999-12-31" if state == "open" else at
     for some in slices(list(said)):
         claimed = (
             select(t.claim.c.claim, t.document.c.created_at)
