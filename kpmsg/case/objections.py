@@ -18,6 +18,7 @@ from kpmsg.documents import (
     Cancellation,
     CertificateAnswer,
     ConfirmationCorrection,
+    ConfirmationRequest,
     ConfirmationStatus,
     Content,
     DiscrepancyQuery,
@@ -94,6 +95,9 @@ def _by_type(item: Filed, standing: Standing, *, ours: bool, issued: bool, alone
             yield from _answer(item, asked, "/data/query", standing, ours=ours)
         case ConfirmationStatus(request=asked):
             yield from _answer(item, asked, "/data/request", standing, ours=ours)
+        case ConfirmationRequest():
+            if any(c.content.outcome not in INTERIM for c in standing.confirmations):
+                yield breach("Q07", "confirmed", "/data/certificate", severity="reject" if ours else "warn")
         case Withdrawal(withdraws=target):
             yield from _withdrawal(item, target, standing, ours=ours)
     yield from _late(item, standing)
@@ -228,6 +232,9 @@ def _confirmation(
             yield breach("A05", "waits", place, severity="reject" if ours else "warn")
         else:
             yield from _whose(item, target, ImportConfirmation, ConfirmationCorrection)
+    own = [n for n in standing.notifications if n.source == item.source]
+    if own and all(n.document.recipient != item.source for n in standing.notifications):
+        yield breach("I21", "own", "/source")
     notified = [n for n in standing.notifications if n.source == item.document.recipient]
     if notified and all(n.document.recipient != item.source for n in notified):
         yield breach("I02", "other-authority", "/source", severity="hold")

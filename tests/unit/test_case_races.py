@@ -589,3 +589,21 @@ def test_a_sister_office_s_certificate_is_not_called_a_counterfeit() -> None:
     )
     assert answer_draft(query, [query], None, alone=False)["data"]["finding"] == "not_this_office"
     assert answer_draft(query, [query], None, alone=True)["data"]["finding"] == "unknown"
+
+
+def test_nobody_confirms_the_import_of_its_own_export(desks: Desks) -> None:
+    exporter, importer, _ = desks
+    said = _as_draft(write_confirmation(importer, 4, {}))
+    data = said["data"] | {"confirmed_by": _by("BW")}
+    own = write(said | {"recipient": "AE", "data": data}, "BW", START)
+    assert codes(exporter.may_say(own)) == {"I21": "reject"}, "its own node does not say it"
+    assert codes(importer.hear(own))["I21"] == "reject"
+
+
+def test_a_reminder_is_not_sent_once_the_confirmation_is_here(desks: Desks) -> None:
+    exporter, importer, _ = desks
+    exporter.hear(importer.say("import-confirmation", 4))
+    late = exporter.say("confirmation-request", 30 * 24)
+    assert codes(exporter.may_say(late)) == {"Q07": "reject"}
+    assert codes(importer.hear(late)) == {"Q07": "warn"}, "crossed: shown, and nothing else"
+    assert both(exporter, importer) is State.CONFIRMED
