@@ -175,7 +175,7 @@ async def document(node: Node, document_id: str) -> documents.Document:
 async def test_a_withdrawal_ends_it(desk: Office) -> None:
     warned = await released(desk.node, alert(("BW 000003", None)))
     await heard(desk.partner, warned)
-    ended = await submit(desk.node, withdrawal(warned))
+    ended = await released(desk.node, withdrawal(warned))
     await heard(desk.partner, ended)
     for node in (desk.node, desk.partner):
         async with at(node) as client:
