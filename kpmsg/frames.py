@@ -7,7 +7,7 @@ nothing signed is ever escaped, re-serialised or re-encoded on the way, and one 
     {"frame":"documents","from":"BW","to":"AE"}      1..256 documents follow, in their author's order of creation
     {"frame":"receipt","from":"AE","to":"BW"}        one JWS: Receipt
     {"frame":"refusal","from":"AE","to":"BW"}        one JWS: Refusal
-    {"frame":"status?","from":..,"to":..,"nonce":..,"size":..,"head":..}
+    {"frame":"status?","from":..,"to":..,"nonce":..,"size":..,"head":..,"held_size":..,"held_head":..}
     {"frame":"status","from":..,"to":..}             one JWS: Status
     {"frame":"page?","from":..,"to":..,"nonce":..,"first":..,"before":..,"lacks":[..]}
     {"frame":"page","from":..,"to":..}               one JWS: Page, then the documents the asker lacks
@@ -139,14 +139,25 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class StatusRequest:
-    """How far is your register of my documents, and does it agree with `head` at `size`? (unsigned; asks nothing secret)"""
+    """How far is your register of my documents, and does it agree with `head` at `size`? (unsigned; asks nothing secret)
+
+    `held_size`, `held_head`: how far my register of yours goes. A hint, believed only as far as it makes the other side ask (R8).
+    """
 
     nonce: str
     size: int
     head: str
+    held_size: int
+    held_head: str
 
     def members(self) -> dict[str, Any]:
-        return {"nonce": self.nonce, "size": self.size, "head": self.head}
+        return {
+            "nonce": self.nonce,
+            "size": self.size,
+            "head": self.head,
+            "held_size": self.held_size,
+            "held_head": self.held_head,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,6 +353,8 @@ def decode(data: bytes) -> Frame:
             nonce=members.nonce("nonce"),
             size=members.integer("size", 0),
             head=members.hash("head"),
+            held_size=members.integer("held_size", 0),
+            held_head=members.hash("held_head"),
         )
     elif name == "page?":
         request = PageRequest(

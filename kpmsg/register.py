@@ -206,8 +206,13 @@ class Step:
 def ask(conversation: Conversation, ledger: Ledger, nonce: str) -> Step:
     """R8, R10: ask how far their register of our documents goes. Any older question is void from here on."""
     known = ledger.known()
-    request = StatusRequest(nonce, known.size, known.head)
+    request = _about(known, ledger, nonce)
     return Step(replace(conversation, asked=Asked(nonce, request, known)), say=(request,))
+
+
+def _about(known: Head, ledger: Ledger, nonce: str) -> StatusRequest:
+    held = ledger.held()
+    return StatusRequest(nonce, known.size, known.head, held.size, held.head)
 
 
 def override(conversation: Conversation, ledger: Ledger, at: str) -> Step:
@@ -251,16 +256,34 @@ def on_receipt(
     return ask(conversation, ledger, nonce())
 
 
-def on_status_request(conversation: Conversation, request: StatusRequest, ledger: Ledger, at: str) -> Step:
+def on_status_request(
+    conversation: Conversation,
+    request: StatusRequest,
+    ledger: Ledger,
+    nonce: Callable[[], str],
+    at: str,
+) -> Step:
     """Answer for our register of their documents. Always answered, also before we are ready ourselves.
 
     The answer speaks for everything that came before the question, so what is parked is dropped: the asker may have forgotten it in
     a restore, and would say the same again believing that it never left. What it has not forgotten it sends again (R2).
+
+    If their own register has lost something, by what they say of it, we ask at once (R8): only an answer of theirs is proof.
     """
     held = ledger.held()
     agrees = ledger.held_head(request.size) == request.head
     answer = Status(request.nonce, request.size, agrees, held.size, held.head, at)
-    return Step(replace(conversation, parked=()), say=(answer,))
+    step = Step(replace(conversation, parked=()), say=(answer,))
+    if conversation.asked is not None or not _lost_some(request, ledger.known()):
+        return step
+    question = ask(step.conversation, ledger, nonce())
+    return replace(question, say=(answer, *question.say))
+
+
+def _lost_some(request: StatusRequest, known: Head) -> bool:
+    """Whether their register cannot be the one that they signed to us. One that is longer may be: its receipts are on their way."""
+    shorter = request.held_size < known.size
+    return shorter or (request.held_size == known.size and request.held_head != known.head)
 
 
 def on_page_request(request: PageRequest, ledger: Ledger, at: str) -> Page:
@@ -302,7 +325,7 @@ def on_status(
         middle = status.size if low < status.size == high < probe else (low + high + 1) // 2
         head = ledger.known_head(middle)
         if head is not None:
-            request = StatusRequest(nonce(), middle, head)
+            request = _about(Head(middle, head), ledger, nonce())
             return Step(
                 replace(conversation, asked=Asked(request.nonce, request, known, (low, high))), say=(request,)
             )

@@ -30,7 +30,6 @@ ANSWER_WITHIN: Final = 10.0
 RECEIPT_WITHIN: Final = 5.0
 ASK_BUSY: Final = 30.0
 ASK_IDLE: Final = 300.0
-ASKED_LATELY: Final = 2.0
 
 
 class Phase(StrEnum):
@@ -198,14 +197,6 @@ class Schedule:
     def ask_now(self, now: float) -> None:
         """Something depends on an answer: the next question is due."""
         self._next_ask = min(self._next_ask, now)
-
-    def questioned(self, now: float) -> None:
-        """They asked us. A node asks when it starts, perhaps from an older backup: so ask back, unless we did lately.
-
-        Only our own question shows us what their register has lost; without this it would wait for the next one.
-        """
-        if self._asked_at is None and now - self._covers >= ASKED_LATELY:
-            self.ask_now(now)
 
     def asking(self, now: float, *, afresh: bool) -> None:
         """A question leaves the process now; `afresh`: a first `status?`, not a further step of the same exchange."""

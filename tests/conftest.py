@@ -10,6 +10,7 @@ import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -32,11 +33,7 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def broker() -> Iterator[Broker]:
-    """One plain broker with the management API for all tests of this process; leave it as it was found.
-
-    Take `vhost` for a place of your own on it. Tests that kill, freeze or fill a broker boot their own.
-    """
+def _shared_broker() -> Iterator[Broker]:
     if find_broker_binary() is None:
         _not_installed("RabbitMQ")
     with Broker(plugins=["rabbitmq_management"]) as running:
@@ -44,16 +41,32 @@ def broker() -> Iterator[Broker]:
 
 
 @pytest.fixture
-def vhost(broker: Broker) -> Iterator[str]:
+def broker(_shared_broker: Broker) -> Iterator[Broker]:
+    """A plain broker with the management API, shared by all tests of this process: each finds it new, and need not tidy up.
+
+    Tests that kill, freeze or fill a broker boot their own.
+    """
+    yield _shared_broker
+    with _management(_shared_broker) as api:
+        for kind, keep in (("vhosts", "/"), ("users", "guest")):
+            for name in {each["name"] for each in api.get(kind).raise_for_status().json()} - {keep}:
+                api.delete(f"{kind}/{quote(name, '')}").raise_for_status()
+
+
+@pytest.fixture
+def vhost(broker: Broker) -> str:
     """The AMQP URL of a fresh, empty vhost on `broker`, as its administrator."""
     name = f"test-{uuid.uuid4().hex[:12]}"
-    api = f"http://127.0.0.1:{broker.management_port}/api"
-    with httpx.Client(auth=("guest", "guest"), timeout=30) as management:
-        management.put(f"{api}/vhosts/{name}", json={}).raise_for_status()
+    with _management(broker) as api:
+        api.put(f"vhosts/{name}", json={}).raise_for_status()
         everything = {"configure": ".*", "write": ".*", "read": ".*"}
-        management.put(f"{api}/permissions/{name}/guest", json=everything).raise_for_status()
-        yield broker.url(vhost=name)
-        management.delete(f"{api}/vhosts/{name}").raise_for_status()
+        api.put(f"permissions/{name}/guest", json=everything).raise_for_status()
+    return broker.url(vhost=name)
+
+
+def _management(broker: Broker) -> httpx.Client:
+    base = f"http://127.0.0.1:{broker.management_port}/api/"
+    return httpx.Client(base_url=base, auth=("guest", "guest"), timeout=30, trust_env=False)
 
 
 @pytest.fixture(scope="session")

@@ -360,7 +360,7 @@ LONGER: dict[str, tuple[int, str]] = {
         415,
         "one submission from its facts to its rows; the dry run shares the halves of it",
     ),
-    "kpmsg/register.py": (460, "one decision each for every frame; its halves would only call one another"),
+    "kpmsg/register.py": (480, "one decision each for every frame; its halves would only call one another"),
 }
 
 

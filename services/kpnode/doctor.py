@@ -334,7 +334,9 @@ async def _publishes(settings: Settings, row: PartnerRow) -> Finding:
     name = f"{row.address}: handing over"
     link = connector(settings, setup.load_keys(settings))(row)
     try:
-        question = frames.encode_request(StatusRequest(nonce(), 0, NOTHING), settings.address, row.address)
+        question = frames.encode_request(
+            StatusRequest(nonce(), 0, NOTHING, 0, NOTHING), settings.address, row.address
+        )
         sent = await link.send(question)
     finally:
         await link.close()

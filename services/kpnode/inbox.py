@@ -86,7 +86,6 @@ class Outcome:
     requests: list[Request]
     settled: bool
     refusals: list[tuple[str, str]]  # our documents that the partner refused: id, text
-    questioned: bool = False  # the partner asked for our status
 
 
 def open_frames(deliveries: Iterable[bytes], parties: Parties, now: datetime) -> Opened:
@@ -207,8 +206,7 @@ def transact(
         step = Step(outcome.conversation)
         match arrived.content:
             case StatusRequest() as request:
-                step = register.on_status_request(outcome.conversation, request, ledger, at)
-                outcome.questioned = True
+                step = register.on_status_request(outcome.conversation, request, ledger, nonce, at)
             case PageRequest() as request:
                 _answer_page(outcome, parties, connection, ledger, request, at)
             case Refusal() as refusal:

@@ -142,8 +142,6 @@ class Reception:
         peer.conversation = outcome.conversation
         peer.heard_at = rfc3339(self._clock())
         peer.schedule.heard(now)
-        if outcome.questioned:
-            peer.schedule.questioned(now)
         self._register_effects(peer, effects)
         for document_id, text in outcome.refusals:
             peer.schedule.refused(document_id, now, text)

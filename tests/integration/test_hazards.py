@@ -268,7 +268,8 @@ async def test_of_many_questions_that_come_together_the_last_is_answered(
             frames.encode_request(PageRequest(f"{n:022d}", 1, NOTHING, ()), "BW", "AE") for n in range(100)
         ]
         asked += [
-            frames.encode_request(StatusRequest(f"{n:022d}", 0, NOTHING), "BW", "AE") for n in range(100)
+            frames.encode_request(StatusRequest(f"{n:022d}", 0, NOTHING, 0, NOTHING), "BW", "AE")
+            for n in range(100)
         ]
         assert names(await ae.receive("BW", asked)).count("status") == 1
         assert names(await ae.receive("BW", asked[:100])) == ["page"]

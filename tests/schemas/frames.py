@@ -92,6 +92,8 @@ MEMBERS: Final[Mapping[type, Mapping[str, Json]]] = {
         "nonce": NONCE | {"description": "Fresh, from at least 128 random bits."},
         "size": _whole(0, "How many entries the asker knows by signature."),
         "head": HASH | {"description": "The head at that size."},
+        "held_size": _whole(0, "How many entries the asker's own register of the other's documents has."),
+        "held_head": HASH | {"description": "The head of that register."},
     },
     PageRequest: {
         "nonce": NONCE | {"description": "Fresh, from at least 128 random bits."},
@@ -292,7 +294,9 @@ def repair(asker: Book, holder: Book) -> Iterator[tuple[Request | Statement, lis
         assert not isinstance(question, Statement)
         yield question, []
         if isinstance(question, StatusRequest):
-            (answer,) = register.on_status_request(Conversation(), question, holder, AT).say
+            (answer,) = register.on_status_request(
+                Conversation(), question, holder, lambda: next(nonces), AT
+            ).say
         else:
             answer = register.on_page_request(question, holder, AT)
         conversation = step.conversation
@@ -324,7 +328,8 @@ def transcript(which: str) -> str:
             if isinstance(said, StatusRequest | PageRequest)
             else ("AE", NAMES[type(said)])
         )
-        members = {k: v for k, v in said.members().items() if k not in {"nonce", "at"}}
+        left_out = {"nonce", "at", "held_size", "held_head"}
+        members = {k: v for k, v in said.members().items() if k not in left_out}
         told = "  ".join(f"{k} {_short(v)}" for k, v in members.items())
         lines.append(f"{who}  {name:<8} {told}".rstrip())
         lines += [f"      BW {act}" for act in then]

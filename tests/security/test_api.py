@@ -427,7 +427,7 @@ async def test_S26_the_exchange_takes_frames_from_proven_partners_only(tmp_path:
             "keys": [entry],
         }
         peer.records = [open_record(issue(fields, [SoftwareSigner.generate()], [transport])).record]
-        question = frames.encode_request(frames.StatusRequest("A" * 22, 0, "0" * 64), "AE", "BW")
+        question = frames.encode_request(frames.StatusRequest("A" * 22, 0, "0" * 64, 0, "0" * 64), "AE", "BW")
 
         def link(signer: SoftwareSigner, own: str = "AE", app: Any = desk.app) -> HttpsLink:
             return HttpsLink(own, "BW", "http://127.0.0.1", signer, transport=httpx.ASGITransport(app))

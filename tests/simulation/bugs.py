@@ -289,15 +289,20 @@ def _never_ask(self: Schedule, now: float) -> bool:
     return False
 
 
-def _keep_parked(conversation: Conversation, request: StatusRequest, ledger: Any, at: str) -> Step:
+def _keep_parked(
+    conversation: Conversation, request: StatusRequest, ledger: Any, nonce: Any, at: str
+) -> Step:
     """A status answer leaves out what is parked, and that is admitted later all the same."""
-    return replace(_on_status_request(conversation, request, ledger, at), conversation=conversation)
+    step = _on_status_request(conversation, request, ledger, nonce, at)
+    return replace(step, conversation=replace(step.conversation, parked=conversation.parked))
 
 
-def _answer_only_when_ready(conversation: Conversation, request: StatusRequest, ledger: Any, at: str) -> Step:
+def _answer_only_when_ready(
+    conversation: Conversation, request: StatusRequest, ledger: Any, nonce: Any, at: str
+) -> Step:
     if not conversation.ready:
         return Step(conversation)
-    return _on_status_request(conversation, request, ledger, at)
+    return _on_status_request(conversation, request, ledger, nonce, at)
 
 
 def _drop_parked(step: Step, ledger: Any, at: str) -> Step:
@@ -519,7 +524,7 @@ FOUND: Final = [
     _bug("never withhold", (register, "_excluded", _never_withhold)),
     _bug("what was said after all stays withheld", (Ledger, "believe", _withhold_for_ever), seed=985),
     _bug("what is withheld is sent", (Ledger, "withhold", _withheld_stays_scheduled)),
-    _bug("an empty page is a contradiction", (register, "on_page", _empty_page_contradicts), seed=963),
+    _bug("an empty page is a contradiction", (register, "on_page", _empty_page_contradicts), seed=473),
     _bug("replies leave before the commit", (Node, "crash_points", _send_before_commit)),
     _bug("what an answer does not cover stays under way", (Schedule, "settled", _settled_sends_nothing)),
     _bug(
@@ -541,7 +546,7 @@ REDUNDANT: Final = [
     _bug(
         "no periodic question",
         (Schedule, "settled", _ask_once),
-        because="whoever is asked asks back, every start asks, and a missing receipt asks: what the period adds is a register "
+        because="a start asks, whoever learns from it that a register is shorter asks back, and a missing receipt asks: what the period adds is a register "
         "that changes while its owner neither starts nor is sent anything, which honest nodes do not have",
     ),
     _bug(

@@ -65,7 +65,6 @@ class Outcome:
     replies: list[Message] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
     settled: bool = False
-    questioned: bool = False
 
 
 class Node:
@@ -153,8 +152,7 @@ class Node:
                 returned = {item.id: item for item in message.items}
                 return register.on_page(outcome.conversation, page, returned, ledger, nonce, at)
             case StatusRequest() as request:
-                outcome.questioned = True
-                return register.on_status_request(outcome.conversation, request, ledger, at)
+                return register.on_status_request(outcome.conversation, request, ledger, nonce, at)
             case PageRequest() as request:
                 answer = register.on_page_request(request, ledger, at)
                 wanted = set(request.lacks)
@@ -213,8 +211,6 @@ class Node:
         now, effects = self.world.now, outcome.effects
         peer.conversation = outcome.conversation
         peer.schedule.heard(now)
-        if outcome.questioned:
-            peer.schedule.questioned(now)
         peer.schedule.add(effects.released, again=True)
         peer.schedule.remove(effects.received)
         for document_id in effects.withheld:

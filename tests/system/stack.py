@@ -214,10 +214,6 @@ async def stack(
         finally:
             for authority in authorities:
                 authority.kill()
-            if not tls:  # the broker is used again; brokers with TLS are a test's own
-                for broker, partner in zip(brokers, (importer, exporter), strict=True):
-                    async with _management(broker) as api:
-                        await api.remove(partner.address)
             if postgres is not None:
                 for name in [*databases, *built._copies]:
                     postgres.drop_database(name)

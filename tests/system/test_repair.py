@@ -157,9 +157,6 @@ async def test_postgresql_is_killed_under_a_stream_of_submissions_and_receipts(b
 
 
 @sqlite
-@pytest.mark.skip(
-    reason="KNOWN FAULT: on SQLite the importer sends again only at its next regular question; see the note of issue 3"
-)
 async def test_the_exporters_database_is_restored_to_an_older_copy(pair: Stack) -> None:
     await pair.start()
     ids = await exchanged(pair, 2)

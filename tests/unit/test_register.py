@@ -60,7 +60,7 @@ class Two:
     def _answered(self, said: Statement | Request) -> Step:
         mine, theirs = Ledger(self.bw, "BW", "AE"), Ledger(self.ae, "AE", "BW")
         if isinstance(said, StatusRequest):
-            (status,) = register.on_status_request(Conversation(), said, theirs, AT).say
+            (status,) = register.on_status_request(Conversation(), said, theirs, self.nonce, AT).say
             assert isinstance(status, Status)
             return register.on_status(self.conversation, status, mine, self.nonce, AT)
         assert isinstance(said, PageRequest)

@@ -251,21 +251,6 @@ def test_a_question_can_be_wanted_at_once() -> None:
     assert made.ask_due(7.0)
 
 
-def test_who_is_asked_asks_back_unless_it_did_lately() -> None:
-    made = fresh()
-    made.asking(1.0, afresh=True)
-    made.questioned(1.5)  # crossing ours
-    made.settled(2.0)
-    made.questioned(2.9)  # caused by ours
-    assert not made.ask_due(3.0)
-    made.questioned(4.0)
-    assert made.ask_due(4.0)
-    made.asking(4.0, afresh=True)
-    made.settled(4.1)
-    made.questioned(4.2)  # two that ask each other fall silent
-    assert made.next_event(4.2, sending=True) == 4.1 + schedule.ASK_IDLE
-
-
 def test_questions_wait_for_back_off_as_well() -> None:
     made = fresh(IDS[0])
     for _ in range(10):

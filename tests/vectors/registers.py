@@ -57,7 +57,9 @@ def run(scenario: Json) -> Json:
         "receipt": lambda: register.on_receipt(
             conversation, Receipt(**_tuples(input_)), ledger, lambda: NONCE
         ),
-        "status?": lambda: register.on_status_request(conversation, StatusRequest(**input_), ledger, AT),
+        "status?": lambda: register.on_status_request(
+            conversation, StatusRequest(**input_), ledger, lambda: NONCE, AT
+        ),
         "page?": lambda: Step(
             conversation, (), (register.on_page_request(PageRequest(**_tuples(input_)), ledger, AT),)
         ),
@@ -171,13 +173,23 @@ def ours(*numbers: int, **more: Any) -> list[Json]:
     return [{"id": d(n), **more} for n in numbers]
 
 
+def _question(known: Sequence[int], held: Sequence[int] = ()) -> Json:
+    return {
+        "nonce": OPEN,
+        "size": len(known),
+        "head": head(*known),
+        "held_size": len(held),
+        "held_head": head(*held),
+    }
+
+
 def asking(
     size: int, *numbers: int, search: list[int] | None = None, known: Sequence[int] | None = None
 ) -> Json:
     """An open `status?` about the register's head after the first ``size`` of ``numbers``."""
     whole = numbers if known is None else known
     return {
-        "request": {"status?": {"nonce": OPEN, "size": size, "head": head(*numbers[:size])}},
+        "request": {"status?": _question(numbers[:size])},
         "known": {"size": len(whole), "head": head(*whole)},
         "search": search,
     }
@@ -387,8 +399,8 @@ def _receipts(v: Vectors) -> None:
 
 
 def _answers(v: Vectors) -> None:
-    def question(*numbers: int) -> Json:
-        return {"nonce": OPEN, "size": len(numbers), "head": head(*numbers)}
+    def question(*numbers: int, having: Sequence[int] = ()) -> Json:
+        return _question(numbers, having)
 
     def wanted(before: Sequence[int]) -> Json:
         return {"nonce": OPEN, "first": len(before) + 1, "before": head(*before), "lacks": []}
@@ -403,6 +415,22 @@ def _answers(v: Vectors) -> None:
     v.add(
         "status? parked", "R10", "what is parked is dropped: the answer speaks for all that came before the question",
         question(1), "status", held=(1,), ready=False, parked=ours(2),
+    )  # fmt: skip
+    v.add(
+        "status? hint shorter", "R8", "the asker's own register has lost something: it is asked back",
+        question(having=(1,)), "status status?", known=(1, 2),
+    )  # fmt: skip
+    v.add(
+        "status? hint differs", "R8", "the asker's own register has other entries: it is asked back",
+        question(having=(1, 9)), "status status?", known=(1, 2),
+    )  # fmt: skip
+    v.add(
+        "status? hint longer", "R8", "the asker's own register is longer: its receipts are on their way",
+        question(having=(1, 2, 3)), "status", known=(1, 2),
+    )  # fmt: skip
+    v.add(
+        "status? hint while asking", "R8", "one question at a time: the open one will show it",
+        question(having=(1,)), "status", known=(1, 2), asked=asking(2, 1, 2),
     )  # fmt: skip
     v.add("page? middle", "R6", "the entries after the asker's head", wanted((1,)), "page", held=(1, 2, 3))
     v.add("page? all", "R6", "the whole register", wanted(()), "page", held=(1, 2, 3))
