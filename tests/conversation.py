@@ -73,14 +73,16 @@ class Desk:
         """Admit documents, in order; returns what is said against the last."""
         problems: list[Problem] = []
         for item in items:
-            problems = objections(item, self.file, ours=False)
+            problems = objections(item, self.file, self.practice, ours=False)
             if item.id not in {known.id for known in self.file}:
                 self.file.append(item)
         return problems
 
     def may_say(self, item: Filed) -> list[Problem]:
         """What would be said against a document of our own before it is signed."""
-        return objections(item, [known for known in self.file if known.id != item.id], ours=True)
+        return objections(
+            item, [known for known in self.file if known.id != item.id], self.practice, ours=True
+        )
 
     def reject(self, item: Filed, problems: Iterable[Problem], hours: float) -> Filed:
         """The node's own signed answer to a document that breaks rules."""

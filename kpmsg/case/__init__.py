@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, fields
 from datetime import date
 from typing import Any, Final
 
+from kpmsg.case.differences import Difference, differences
 from kpmsg.case.matters import Matter, Scene, open_matters
 from kpmsg.case.standing import INTERIM, Confirmed, Filed, Standing, answers, content_of
 from kpmsg.case.states import (
@@ -43,20 +44,10 @@ from kpmsg.documents import (
 from kpmsg.documents.cancellation import Cancellation
 from kpmsg.policy import Practice
 
-FOLD: Final = 1
+FOLD: Final = 2
 """Counts up whenever the same documents give another case than before, so that a node knows to fold what it has anew."""
 
 __all__ = ["Case", "Difference", "Filed", "State", "Turn", "fold"]
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """One figure that was found other than notified; amounts as they stand on the wire."""
-
-    field: str
-    notified: str
-    found: str
-    beyond_tolerance: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,20 +98,16 @@ def fold(key: str, filed: Iterable[Filed], practice: Practice) -> Case:
     notification = _notification(standing, came)
     versions = standing.versions(notification) if notification is not None else []
     cancellation = standing.cancellation_of(notification) if notification is not None else None
-    differences: tuple[Difference, ...] = ()
-    if (
-        versions
-        and confirmed is not None
-        and (confirmed.content.found.parcels or confirmed.content.found.carats)
-    ):
-        differences = _differences(content_of(versions[-1]), confirmed, practice)
-    state = _state(standing, versions, cancellation, differences)
+    differs: tuple[Difference, ...] = ()
+    if versions and confirmed is not None:
+        differs = differences(content_of(versions[-1]), confirmed, practice)
+    state = _state(standing, versions, cancellation, differs)
     exporter, importer = _parties(standing, notification, confirmed)
     number, issuer = _certificate(standing, key)
     scene = Scene(
         standing, str(state), state.disputed, exporter, importer, issuer, versions, cancellation, confirmed
     )
-    beyond = any(difference.beyond_tolerance for difference in differences)
+    beyond = any(difference.beyond_tolerance for difference in differs)
     found = open_matters(scene, practice, beyond=beyond)
     return Case(
         key=key,
@@ -138,7 +125,7 @@ def fold(key: str, filed: Iterable[Filed], practice: Practice) -> Case:
         notifications=tuple(item.id for item in standing.notifications),
         confirmations=tuple(current.item.id for current in standing.confirmations),
         rejected=tuple(sorted(standing.rejected)),
-        differences=differences,
+        differences=differs,
         flags=_flags(standing, versions, confirmed),
         matters=found,
     )
@@ -165,7 +152,7 @@ def _knowing(standing: Standing, notification: Filed, confirmed: Confirmed) -> b
 
 
 def _state(
-    standing: Standing, versions: list[Filed], cancellation: Filed | None, differences: tuple[Difference, ...]
+    standing: Standing, versions: list[Filed], cancellation: Filed | None, differs: tuple[Difference, ...]
 ) -> State:
     if standing.active and len(standing.claiming) > 1:
         return State.NOTIFIED_TWICE
@@ -179,7 +166,7 @@ def _state(
     if cancellation is not None:
         return _after_cancellation(standing, versions[0], cancellation, came)
     if versions:
-        return _after_notification(standing, versions, came, differences)
+        return _after_notification(standing, versions, came, differs)
     return _unannounced(standing, came)
 
 
@@ -195,14 +182,14 @@ def _after_cancellation(
 
 
 def _after_notification(
-    standing: Standing, versions: list[Filed], came: list[Confirmed], differences: tuple[Difference, ...]
+    standing: Standing, versions: list[Filed], came: list[Confirmed], differs: tuple[Difference, ...]
 ) -> State:
     if came:
         content = came[0].content
         if _crossed(standing, versions, content):
             return State.CROSSED_AMENDMENT
         state = BY_OUTCOME[content.outcome]
-        if state is State.CONFIRMED and any(d.beyond_tolerance for d in differences):
+        if state is State.CONFIRMED and any(d.beyond_tolerance for d in differs):
             return State.CONFIRMED_WITH_DISCREPANCY
         if content.outcome in {"detained", "partial"} and _last(standing, ReturnNotice) is not None:
             return State.RETURNED
@@ -333,23 +320,3 @@ def _turn(found: tuple[Matter, ...], exporter: str | None, importer: str | None)
     if whose == {exporter}:
         return "exporter"
     return "importer" if whose == {importer} else "both"
-
-
-def _differences(
-    notified: ExportNotification, confirmed: Confirmed, practice: Practice
-) -> tuple[Difference, ...]:
-    """Rules I04, I05, I06: parcels have no tolerance; weights and values have the one that the importer published."""
-    content = confirmed.content
-    tolerance = practice.tolerance(confirmed.item.source, confirmed.item.document.time.date())
-    found = content.found
-    out = []
-    if notified.parcels != found.parcels:
-        out.append(Difference("parcels", str(notified.parcels), str(found.parcels), beyond_tolerance=True))
-    if notified.carats != found.carats:
-        allowed = max(tolerance.carats, notified.carats * tolerance.carats_share)
-        beyond = abs(notified.carats - found.carats) > allowed
-        out.append(Difference("carats", f"{notified.carats:.2f}", f"{found.carats:.2f}", beyond))
-    if found.value_usd is not None and notified.value_usd != found.value_usd:
-        beyond = abs(notified.value_usd - found.value_usd) > notified.value_usd * tolerance.value_share
-        out.append(Difference("value_usd", f"{notified.value_usd:.2f}", f"{found.value_usd:.2f}", beyond))
-    return tuple(out)

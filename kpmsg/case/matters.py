@@ -25,6 +25,7 @@ from kpmsg.documents import (
     IrregularityNotice,
     Message,
     Rejection,
+    ReturnNotice,
 )
 from kpmsg.policy import Practice
 
@@ -62,6 +63,9 @@ _SENTENCES: Final[dict[Kind, str]] = {
 
 _CAME_ALL_THE_SAME: Final = (
     "A shipment came under a cancelled certificate; the exporting authority has not said anything about it."
+)
+_PRESENTED: Final = (
+    "A shipment was presented under a certificate that has been cancelled; say what became of it."
 )
 
 
@@ -114,6 +118,7 @@ def open_matters(scene: Scene, practice: Practice, *, beyond: bool) -> tuple[Mat
     found = [
         *_disputes(scene),
         *_confirmation(scene, practice),
+        *_presented(scene, practice),
         *_queries(scene, practice),
         *_after_confirmation(scene, practice, beyond=beyond),
         *_unannounced(scene),
@@ -183,6 +188,21 @@ def _confirmation(scene: Scene, practice: Practice) -> Iterator[Matter]:
     if scene.state == "notified":
         expired = content_of(current).date_of_expiry + timedelta(days=1)
         yield from _matter("expiry", scene.exporter, current, expired, expired, dormant=True)
+
+
+def _presented(scene: Scene, practice: Practice) -> Iterator[Matter]:
+    """Goods under a cancelled certificate: nothing is confirmed as usual, but what became of them has to be said (KPCS Section V(f))."""
+    if scene.cancellation is None or scene.disputed:
+        return
+    if scene.confirmed is not None and scene.confirmed.content.outcome not in INTERIM:
+        return
+    kinds = ArrivalNotice | DiscrepancyQuery | IrregularityNotice | ReturnNotice
+    shown = [i for i in scene.standing.effective if isinstance(i.data, kinds)]
+    if shown and scene.importer is not None:
+        start = max(_day(shown[0]), _day(scene.cancellation))
+        due = practice.due(scene.importer, "confirmation", start)
+        for matter in _matter("confirmation", scene.importer, shown[0], start, due):
+            yield replace(matter, text=_PRESENTED)
 
 
 def _replied(scene: Scene, request: Filed) -> bool:

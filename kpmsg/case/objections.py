@@ -8,40 +8,29 @@ dropped. What the state of the certificate becomes is `kpmsg.case`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from datetime import date
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
+from kpmsg.case.differences import misnamed
+from kpmsg.case.goods import about_goods, meant
 from kpmsg.case.standing import INTERIM, WITHDRAWABLE, Confirmed, Filed, Standing, answers, content_of
 from kpmsg.documents import (
-    ArrivalNotice,
     Cancellation,
     CertificateAnswer,
     ConfirmationCorrection,
     ConfirmationRequest,
     ConfirmationStatus,
     Content,
-    DiscrepancyQuery,
     DiscrepancyResponse,
     ExportAmendment,
     ExportNotification,
     ImportConfirmation,
-    IrregularityNotice,
     Rejection,
-    ReturnNotice,
     Withdrawal,
 )
 from kpmsg.errors import Problem
-from kpmsg.policy.screening import arrived_late
+from kpmsg.policy import Practice
 from kpmsg.rules import breach
-
-UNCERTAIN: Final = "I01"
-"""The rule whose breach rests on all that we have ever issued, not on the documents at hand."""
-
-AFTER_CANCELLATION: Final = frozenset(
-    {"arrived_despite_cancellation", "refused_returned", "detained", "seized", "not_received"}
-)
-"""What an importing authority may say of a certificate that it knows to be cancelled (race C6)."""
 
 _POINTS: Final[dict[type, str]] = {
     ExportAmendment: "/data/amends",
@@ -52,20 +41,17 @@ _POINTS: Final[dict[type, str]] = {
 }
 """Where a type says which document it acts upon."""
 
-_SPEAK_OF_A_SHIPMENT: Final = (
-    ArrivalNotice,
-    ConfirmationCorrection,
-    DiscrepancyQuery,
-    ImportConfirmation,
-    IrregularityNotice,
-    ReturnNotice,
-)
-
 
 def objections(
-    item: Filed, others: Sequence[Filed], *, ours: bool, issued: bool = False, alone: bool = True
+    item: Filed,
+    others: Sequence[Filed],
+    practice: Practice,
+    *,
+    ours: bool,
+    issued: bool = False,
+    alone: bool = True,
 ) -> list[Problem]:
-    """What is to be said against `item`, given the `others` about the same certificate.
+    """What is to be said against `item`, given the `others` about the same certificate and what authorities have published.
 
     `ours`: we are its author and have not signed it yet; else we are its recipient. `issued`: we have recorded the number as
     issued, although nothing was notified under it. `alone`: nobody else of our Participant can have issued it. I01, the strongest sign of a counterfeit, is raised for the issuer only, and
@@ -78,10 +64,14 @@ def objections(
         return []
     others = [other for other in others if other.id != item.id]
     standing = Standing(others)
-    return [*_id_again(item, others), *_by_type(item, standing, ours=ours, issued=issued, alone=alone)]
+    return [
+        *_id_again(item, others),
+        *_by_type(item, standing, ours=ours),
+        *about_goods(item, standing, practice, ours=ours, issued=issued, alone=alone),
+    ]
 
 
-def _by_type(item: Filed, standing: Standing, *, ours: bool, issued: bool, alone: bool) -> Iterator[Problem]:
+def _by_type(item: Filed, standing: Standing, *, ours: bool) -> Iterator[Problem]:
     match item.data:
         case ExportNotification():
             yield from _notification(item, standing, ours=ours)
@@ -100,9 +90,6 @@ def _by_type(item: Filed, standing: Standing, *, ours: bool, issued: bool, alone
                 yield breach("Q07", "confirmed", "/data/certificate", severity="reject" if ours else "warn")
         case Withdrawal(withdraws=target):
             yield from _withdrawal(item, target, standing, ours=ours)
-    yield from _late(item, standing)
-    if isinstance(item.data, _SPEAK_OF_A_SHIPMENT) and not ours and not issued:
-        yield from _unknown(item, standing, alone=alone)
 
 
 def _id_again(item: Filed, others: Sequence[Filed]) -> Iterator[Problem]:
@@ -158,12 +145,13 @@ def _amendment(item: Filed, data: ExportAmendment, standing: Standing, *, ours: 
             yield breach("A07", "not-there", "/data/outcome_of", severity="reject" if ours else "warn")
         if ours and decided and data.knows_confirmation not in _generations(standing, decided):
             yield breach("A02", "confirmation-unseen", "/data/knows_confirmation", severity="reject")
-    elif data.knows_confirmation is not None and decided:
+    elif data.knows_confirmation in _generations(standing, decided, but=INTERIM):
         yield breach("A01", "confirmed", "/data/knows_confirmation")
     elif decided and (ours or any(_confirms_before(c, item, standing) for c in decided)):
         # Crossed (C3): the parcel was released against an earlier version. At its author, it was not seen.
         code, variant = ("A01", "confirmed") if ours else ("A08", "released")
         yield breach(code, variant, "/data/amends")
+    yield from misnamed(data, content_of(target))
 
 
 def _after(item: Filed, other: Filed) -> bool:
@@ -184,14 +172,23 @@ def _confirms_before(confirmed: Confirmed, item: Filed, standing: Standing) -> b
     return step is None
 
 
-def _generations(standing: Standing, confirmed: Sequence[Confirmed]) -> set[str | None]:
-    """The ids of confirmations and of those that they have superseded or corrected: whoever knows one has seen it coming."""
-    found: set[str | None] = set()
+def _generations(
+    standing: Standing, confirmed: Sequence[Confirmed], *, but: Collection[str] = ()
+) -> set[str]:
+    """The ids of confirmations and of those that they have superseded or corrected, except for outcomes in `but`.
+
+    Whoever knows one of them has seen it coming. But who knew that nothing had come did not know that something would.
+    """
+    found: set[str] = set()
+    seen: set[str] = set()
     for current in confirmed:
         step: str | None = current.item.id
-        while step is not None and step not in found:
-            found.add(step)
+        while step is not None and step not in seen:
+            seen.add(step)
             data = standing.by_id[step].data if step in standing.by_id else None
+            content = data.content if isinstance(data, ConfirmationCorrection) else data
+            if not (isinstance(content, ImportConfirmation) and content.outcome in but):
+                found.add(step)
             step = getattr(data, "corrects", None) or getattr(data, "supersedes", None)
     return found
 
@@ -207,11 +204,15 @@ def _cancellation(item: Filed, data: Cancellation, standing: Standing, *, ours: 
         return
     # Of two notifications of one number, one must be taken out of the way: but not that of which a version was confirmed.
     several = len(standing.active) > 1
-    of_this = {target.id} if several else {target.id, None}
-    named = ((standing.named(c), c.content.knows_cancellation == item.id) for c in standing.receipts_of_goods)
-    if not any((None if about is None else about.id) in of_this and not known for about, known in named):
+    in_the_way = [
+        confirmed
+        for confirmed in standing.receipts_of_goods
+        if confirmed.content.knows_cancellation != item.id
+        and ((about := meant(confirmed, standing)) is target or (about is None and not several))
+    ]
+    if not in_the_way:
         return
-    if ours or data.knows_confirmation is not None:
+    if ours or data.knows_confirmation in _generations(standing, in_the_way, but={"not_received"}):
         yield breach("A01", "cancel", "/data/knows_confirmation")
     else:
         yield breach("A02", "crossed", "/data/cancels", severity="hold")
@@ -235,9 +236,6 @@ def _confirmation(
     own = [n for n in standing.notifications if n.source == item.source]
     if own and all(n.document.recipient != item.source for n in standing.notifications):
         yield breach("I21", "own", "/source")
-    notified = [n for n in standing.notifications if n.source == item.document.recipient]
-    if notified and all(n.document.recipient != item.source for n in notified):
-        yield breach("I02", "other-authority", "/source", severity="hold")
     # Seen with the document among the others: what is superseded by a later one that came before it repeats nothing.
     after = standing.joined_by(item)
     if any(c.item.id == item.id for c in after.confirmations):
@@ -245,76 +243,6 @@ def _confirmation(
             yield breach("I09", "again", place)
         elif content.outcome != "not_received" and len(after.receipts_of_goods) > 1:
             yield breach("I02", "twice", "/data/certificate/number_raw", severity="hold")
-    yield from _despite(Confirmed(item, content), standing, ours=ours)
-
-
-def _despite(confirmed: Confirmed, standing: Standing, *, ours: bool) -> Iterator[Problem]:
-    """Races C5 and C6: a confirmation and a cancellation."""
-    content, about = confirmed.content, standing.named(confirmed)
-    if about is None and not standing.active:
-        about = next(reversed(standing.notifications), None)
-    cancellations = [] if about is None else standing.cancellations_of(about)
-    if not cancellations or content.outcome == "not_received":
-        return
-    knows = content.knows_cancellation in {each.id for each in cancellations}
-    if (knows or ours) and not (knows and content.outcome in AFTER_CANCELLATION):
-        yield breach("A03", "cancelled", "/data/outcome" if knows else "/data/knows_cancellation")
-    elif not knows:
-        yield breach("I08", "cancelled", "/data/certificate/number_raw", severity="hold")
-
-
-def _late(item: Filed, standing: Standing) -> Iterator[Problem]:
-    """C07, race C10: it came when its certificate had expired. Accepted, flagged, shown to an officer; never dropped."""
-    arrived: date | None
-    match item.data:
-        case ArrivalNotice(date_presented=arrived):
-            place = "/data/date_presented"
-        case ImportConfirmation() as content:
-            arrived, place = _arrival(content, "/data")
-        case ConfirmationCorrection(content=content):
-            arrived, place = _arrival(content, "/data/content")
-        case _:
-            return
-    notified = standing.active or standing.notifications
-    if arrived is not None and notified:
-        late = arrived_late(content_of(standing.versions(notified[-1])[-1]), arrived, place)
-        if late is not None:
-            yield late
-
-
-def _arrival(content: ImportConfirmation, at: str) -> tuple[date | None, str]:
-    if content.outcome == "not_received":
-        return None, at
-    if content.date_of_arrival is not None:
-        return content.date_of_arrival, f"{at}/date_of_arrival"
-    return content.date_of_receipt, f"{at}/date_of_receipt"
-
-
-def _unknown(item: Filed, standing: Standing, *, alone: bool) -> Iterator[Problem]:
-    """I01: the issuer is told of a shipment under a number that it never issued. I20: another of its offices may have."""
-    certificate = getattr(item.data, "certificate", None)
-    if certificate is None or certificate.issuer != item.document.recipient[:2]:
-        return
-    if isinstance(item.data, IrregularityNotice) and _denied(standing):
-        return  # what the importing authority owes once it has been told so
-    # One whose notification was rejected has been issued all the same: a rejection blinds its author, it stops no diamonds.
-    if not any(
-        isinstance(n.data, ExportNotification) and n.source == item.document.recipient for n in standing.items
-    ):
-        place = "/data/certificate/number_raw"
-        yield breach(UNCERTAIN, "unknown", place) if alone else breach("I20", "elsewhere", place)
-
-
-def _denied(standing: Standing) -> bool:
-    """Whether the issuer has said already that it never issued the number."""
-    return any(
-        isinstance(i.data, CertificateAnswer) and i.data.finding == "unknown" for i in standing.effective
-    ) or any(
-        reason.code == UNCERTAIN
-        for i in standing.rejections
-        if isinstance(i.data, Rejection)
-        for reason in i.data.reasons
-    )
 
 
 # -- both sides --------------------------------------------------------------------------------------------------------

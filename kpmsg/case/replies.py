@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 from kpmsg import strictjson
+from kpmsg.case.differences import same_name
 from kpmsg.case.standing import Filed, Standing, content_of
 from kpmsg.documents import (
     TYPES,
@@ -143,7 +144,7 @@ def _finding(
         "date_of_issue": query.date_of_issue in {None, content.date_of_issue},
         "carats": query.carats in {None, content.carats},
         "parcels": query.parcels in {None, content.parcels},
-        "exporter": query.exporter is None or _same(query.exporter, content.exporter.name),
+        "exporter": query.exporter is None or same_name(query.exporter, content.exporter.name),
     }
     differing = [name for name, agrees in facts.items() if not agrees]
     return {"finding": "differs", "differing": differing} if differing else {"finding": "matches"}
@@ -155,8 +156,3 @@ def _shown(query: CertificateQuery) -> list[str]:
         for name in ("date_of_issue", "carats", "parcels", "exporter")
         if getattr(query, name) is not None
     ]
-
-
-def _same(one: str, other: str) -> bool:
-    """Whether two spellings of a company's name are the same, but for case and spaces."""
-    return " ".join(one.casefold().split()) == " ".join(other.casefold().split())

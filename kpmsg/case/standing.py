@@ -34,6 +34,7 @@ from kpmsg.documents import (
     Message,
     Rejection,
     ReturnNotice,
+    TechnicalCertificateNotice,
     Withdrawal,
 )
 from kpmsg.documents.participants import participant_of
@@ -130,24 +131,27 @@ class Standing:
     @cached_property
     def owners(self) -> frozenset[str]:
         """Authorities taking part here whose letters the number bears."""
-        return frozenset(
-            address
-            for item in self.items
-            for address in (item.source, item.document.recipient)
-            if (item.document.subject or "")[:2] in participant_of(address).prefixes
-        )
+        found = {(i.document.subject or "", a) for i in self.items for a in (i.source, i.document.recipient)}
+        return frozenset(a for subject, a in found if subject[:2] in participant_of(a).prefixes)
 
     @cached_property
     def notified(self) -> list[Filed]:
-        """Every notification (technical ones too), rejected or not.
+        """Every notification (technical ones too) that is one, rejected or not. Nobody disturbs a number by notifying another's.
 
-        A number belongs to the Participant whose letters it bears, and nobody else can disturb it by notifying it. Technical
-        certificates may bear others' letters; those count where nobody but their author and their recipient takes part.
+        Technical certificates may bear their recipient's letters; others than these count only where none of the owners acts.
         """
         every = [i for i in self.items if isinstance(i.data, ExportNotification)]
-        if not self.owners or len({p for i in self.items for p in (i.source, i.document.recipient)}) == 2:
-            return every
-        return [i for i in every if i.source in self.owners]
+        by_owner = [i for i in every if i.source in self.owners]
+        if by_owner or not any(self._acts(i) for i in self.items):
+            return by_owner or every
+        technical = [i for i in every if isinstance(i.data, TechnicalCertificateNotice)]
+        return [i for i in technical if i.document.recipient in self.owners]
+
+    def _acts(self, item: Filed) -> bool:
+        """Whether an owner of the number takes part in its case by this document, more than by a letter or a question."""
+        aside = CertificateQuery | ExportNotification | Message | Rejection | Withdrawal
+        owners = {item.source, item.document.recipient} & self.owners
+        return bool(owners) and not isinstance(item.data, aside)
 
     @cached_property
     def notifications(self) -> list[Filed]:

@@ -64,12 +64,14 @@ _Origins = Annotated[tuple[OriginCode, ...], Field(min_length=1, max_length=60)]
 class Tolerances(Dated):
     """What the authority, as importer, does not call a discrepancy (I05, I06). Parcels have no tolerance.
 
-    Carats may differ by `carats` or by `carats_percent` of what was notified, whichever is more.
+    Carats may differ by `carats` or by `carats_percent` of what was notified, whichever is more; by more than `irregular_percent`
+    it is an irregularity.
     """
 
     carats: Carats
     carats_percent: Percent
     value_percent: Percent
+    irregular_percent: Percent = Decimal(5)
 
 
 class SingleOriginDemand(Dated):
@@ -229,6 +231,7 @@ class Tolerance:
     carats: Decimal
     carats_share: Decimal
     value_share: Decimal
+    irregular_share: Decimal
 
 
 class Practice:
@@ -266,7 +269,9 @@ class Practice:
     def tolerance(self, importer: str, day: date) -> Tolerance:
         """The importer's tolerance on `day`."""
         entry = in_force(self.of(importer).tolerances, day) or DEFAULT.tolerances[0]
-        return Tolerance(entry.carats, entry.carats_percent / 100, entry.value_percent / 100)
+        return Tolerance(
+            entry.carats, entry.carats_percent / 100, entry.value_percent / 100, entry.irregular_percent / 100
+        )
 
     def due(self, authority: str, what: What, start: date) -> date:
         """The last day in time, by the rule of that authority that is in force on `start` and by its calendar.

@@ -16,7 +16,7 @@ from sqlalchemy import select, text, update
 from uuid_utils.compat import uuid7
 
 from kpmsg import documents, frames, jws, strictjson
-from kpmsg.case.objections import UNCERTAIN
+from kpmsg.case.goods import UNCERTAIN
 from kpmsg.errors import DraftError, MalformedError, Problem
 from kpmsg.frames import Frame, Page, PageRequest, Refusal, StatusRequest
 from kpmsg.policy import Policy

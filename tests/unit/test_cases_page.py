@@ -96,9 +96,9 @@ def test_what_cannot_be_withdrawn_is_listed() -> None:
 
 def test_the_table_of_what_is_said_has_every_rule_that_is_raised() -> None:
     """From the calls themselves: which codes, and with which severity where the call says one for either side."""
-    tree = ast.parse((ROOT / "kpmsg" / "case" / "objections.py").read_text("utf-8"))
+    modules = (ROOT / "kpmsg" / "case" / f"{name}.py" for name in ("objections", "goods", "differences"))
     raised: dict[str, set[str]] = {}
-    for node in ast.walk(tree):
+    for node in [node for module in modules for node in ast.walk(ast.parse(module.read_text("utf-8")))]:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "breach":
             for code in _codes(node.args[0]):
                 raised.setdefault(code, set()).update(_severities(node, code))

@@ -52,7 +52,9 @@ def practice(me: str = "BW", **said: dict[str, Any]) -> Practice:
 
 def test_the_protocols_defaults() -> None:
     known = Practice("BW")
-    assert known.tolerance("EU/antwerp", DAY) == Tolerance(Decimal("0.05"), Decimal("0.001"), Decimal("0.25"))
+    assert known.tolerance("EU/antwerp", DAY) == Tolerance(
+        Decimal("0.05"), Decimal("0.001"), Decimal("0.25"), Decimal("0.05")
+    )
     assert {what: known.due("US", what, DAY).isoformat() for what in WHAT} == {
         "confirmation": "2026-03-17",
         "irregularity": "2026-04-02",

@@ -66,7 +66,7 @@ def run(scenario: Json, items: Sequence[Filed] | None = None) -> Json:
     given = scenario["given"]
     found = [] if last.data is None else last.data.breaches(last.document)
     found += screen(last.document, practice, received=datetime.fromisoformat(given["received"]))
-    found += objections(last, written[:-1], ours=False)
+    found += objections(last, written[:-1], practice, ours=False)
     told = [
         {"code": problem.code, "severity": problem.severity, "pointer": problem.pointer} for problem in found
     ]
@@ -103,7 +103,7 @@ class Talk:
     def rejects(self, desk: Desk, item: Filed, hours: float) -> Written:
         """The signed answer to what breaks a rule; both have it."""
         other = self.bw if desk is self.ae else self.ae
-        problems = objections(item, desk.file, ours=False)
+        problems = objections(item, desk.file, desk.practice, ours=False)
         rejection = desk.reject(item, problems, hours)
         other.hear(rejection)
         return _bytes_of(rejection)

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, insert, select, update
 
 from kpmsg import documents, jws
 from kpmsg.case import Filed
-from kpmsg.case.objections import UNCERTAIN
+from kpmsg.case.goods import UNCERTAIN
 from kpmsg.case.replies import Recorded, answer_draft, rejection_draft
 from kpmsg.case.standing import Standing
 from kpmsg.documents import CertificateAnswer, Document, Rejection, Withdrawal

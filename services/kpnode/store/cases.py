@@ -17,7 +17,8 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from kpmsg import documents, jws
 from kpmsg.case import Case, Filed, State, fold
-from kpmsg.case.objections import UNCERTAIN, objections
+from kpmsg.case.goods import UNCERTAIN
+from kpmsg.case.objections import objections
 from kpmsg.case.replies import released_by
 from kpmsg.errors import Problem
 from kpmsg.policy import Practice
@@ -85,13 +86,13 @@ def said_against(
     ours = item.source == practice.me
     problems = [] if item.data is None else item.data.breaches(item.document)
     problems += screen(item.document, practice, received=None if ours else datetime.fromisoformat(at))
-    found = objections(item, others, ours=ours)
+    found = objections(item, others, practice, ours=ours)
     if any(problem.code == UNCERTAIN for problem in found):
         # Seldom: so only here is it looked up what we have noted of the number apart from notifying it.
         key = practice.key(item.document.subject or "")
         noted = connection.execute(select(t.number.c.status).where(t.number.c.key == key)).scalar()
         alone = practice.alone_issues(item.document.subject or "")
-        found = objections(item, others, ours=ours, issued=noted == "issued", alone=alone)
+        found = objections(item, others, practice, ours=ours, issued=noted == "issued", alone=alone)
     return problems + found
 
 

@@ -233,7 +233,7 @@ def _objection(
             continue
         key, file = practice.key(document.subject), Filed(item.id, document)
         others = [*filings.get(key, ()), *(other for about, other in said if about == key)]
-        problems = objections(file, others, ours=True)
+        problems = objections(file, others, practice, ours=True)
         if any(problem.severity == "reject" for problem in problems):
             return ObjectedError(problems, submission.place(index))
         remarks[item.id] = (*item.remarks, *problems)
@@ -277,7 +277,7 @@ def obstacles(
         problems = list(files.missing(connection, named)) if named else []
         if document.subject:
             others, file = filings[practice.key(document.subject)], Filed(f"draft {index}", document)
-            problems += objections(file, others, ours=True)
+            problems += objections(file, others, practice, ours=True)
             problems += alerts.problems(document, warned.get(practice.key(document.subject), ()))
             others.append(file)
         error = _in_the_way(document.recipient, claim, index, facts, own)
