@@ -26,7 +26,7 @@ from kpmsg.documents.particulars import (
     present,
     value_sum_problem,
 )
-from kpmsg.documents.plausible import attachment_problems, begun, certificate_problems, to_come
+from kpmsg.documents.plausible import attachment_problems, before, certificate_problems, to_come
 from kpmsg.documents.vocabulary import (
     Address,
     Carats,
@@ -197,7 +197,7 @@ class ImportConfirmation(Content):
     def _time_problems(self, document: Document) -> list[Problem]:
         """Rules T02 and I17, as far as the two documents' own ids and dates tell it."""
         problems: list[Problem] = []
-        if self.notification is not None and document.time < begun(self.notification.id):
+        if self.notification is not None and before(self.notification.id, document):
             problems.append(breach("T02", "before-notification", "/time"))
         arrived, received = self.date_of_arrival, self.date_of_receipt
         if arrived is not None and received is not None and received < arrived:
