@@ -43,7 +43,7 @@ from kpmsg.documents import (
 from kpmsg.documents.cancellation import Cancellation
 from kpmsg.policy import Practice
 
-FOLD: Final = 1
+FOLD: Final = 2
 """Counts up whenever the same documents give another case than before, so that a node knows to fold what it has anew."""
 
 __all__ = ["Case", "Difference", "Filed", "State", "Turn", "fold"]

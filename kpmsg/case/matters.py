@@ -154,27 +154,24 @@ def _confirmation(scene: Scene, practice: Practice) -> Iterator[Matter]:
     decided = scene.confirmed is not None and scene.confirmed.content.outcome not in INTERIM
     if not scene.versions or scene.cancellation is not None or scene.disputed or decided:
         return
-    if scene.state in {"returned", "seized"} or scene.importer is None:
-        return
-    if any(matter.kind in {"query", "investigation"} for matter in _queries(scene, practice)):
+    if scene.importer is None or any(
+        matter.kind in {"query", "investigation"} for matter in _queries(scene, practice)
+    ):
         return  # the exporter's answer comes first
     current = scene.versions[-1]
     wish = content_of(current).confirmation
-    start, due = _day(scene.versions[0]), wish.reply_by
+    start, days = _day(scene.versions[0]), [wish.reply_by]
     arrival = _last(scene, ArrivalNotice)
     if arrival is not None and isinstance(arrival.data, ArrivalNotice):
-        start, due = arrival.data.date_presented, arrival.data.decision_expected
+        start = arrival.data.date_presented
+        days.append(arrival.data.decision_expected)
     if scene.confirmed is not None and scene.confirmed.content.date_of_receipt is not None:
         start = scene.confirmed.content.date_of_receipt
-    promised = [
-        i.data.decision_expected
-        for i in scene.standing.effective
-        if isinstance(i.data, ConfirmationStatus) and i.data.decision_expected is not None
+    days += [
+        i.data.decision_expected for i in scene.standing.effective if isinstance(i.data, ConfirmationStatus)
     ]
     # A wish does not shorten what the importer's law allows, and a promise may lengthen it.
-    due = max(
-        [practice.due(scene.importer, "confirmation", start), *promised, *([due] if due is not None else [])]
-    )
+    due = max([practice.due(scene.importer, "confirmation", start), *filter(None, days)])
     yield from _matter("confirmation", scene.importer, current, start, due if wish.requested else None)
     request = _last(scene, ConfirmationRequest)
     if request is not None and not _replied(scene, request):
@@ -277,9 +274,15 @@ def _correspondence(scene: Scene, practice: Practice) -> Iterator[Matter]:
     answered = set()
     for item in standing.heard:
         match item.data:
-            case CertificateAnswer(query=about) | Message(in_reply_to=str(about)):
-                if about in standing.by_id and answers(item, standing.by_id[about]):
-                    answered.add(about)
+            case CertificateAnswer(query=about):
+                asked: type = CertificateQuery
+            case Message(in_reply_to=str(about)):
+                asked = Message  # "we shall look into it" is no answer about a certificate
+            case _:
+                continue
+        question = standing.by_id.get(about)
+        if question is not None and isinstance(question.data, asked) and answers(item, question):
+            answered.add(about)
     for item in standing.heard:
         if item.id in answered:
             continue
