@@ -17,7 +17,8 @@ import pytest
 from sqlalchemy import select, update
 
 from kpmsg import documents
-from kpmsg.case.prefill import LEFT_OUT, changed, prefill
+from kpmsg.case.filling import LEFT_OUT, changed
+from kpmsg.case.prefill import prefill
 from kpmsg.case.states import State
 from kpmsg.errors import DraftError
 from kpnode.node import Node

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from kpmsg.case import State, fold
+from kpmsg.case.filling import LEFT_OUT
 from kpmsg.case.objections import objections
-from kpmsg.case.prefill import LEFT_OUT, prefill
+from kpmsg.case.prefill import prefill
 from kpmsg.case.replies import answer_draft
 from kpmsg.case.standing import Filed
 from kpmsg.documents import parse
