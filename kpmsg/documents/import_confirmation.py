@@ -13,7 +13,7 @@ from pydantic import Field
 
 from kpmsg.documents.envelope import Content, Document, Role
 from kpmsg.documents.particulars import (
-    Attachment,
+    Attachments,
     Certificate,
     FieldName,
     FoundLine,
@@ -124,7 +124,7 @@ class ImportConfirmation(Content):
     """The interim confirmation that this one follows."""
     knows_cancellation: Maybe[DocumentId] = None
     """The cancellation that the importing authority held when it wrote this."""
-    attachments: Annotated[tuple[Attachment, ...], Field(max_length=50)] = ()
+    attachments: Attachments = ()
 
     @property
     def subject(self) -> str:
