@@ -22,6 +22,7 @@ from kpmsg.documents import (
     ConfirmationStatus,
     DiscrepancyQuery,
     DiscrepancyResponse,
+    ImportConfirmation,
     IrregularityNotice,
     Message,
     Rejection,
@@ -59,6 +60,9 @@ _SENTENCES: Final[dict[Kind, str]] = {
     "message": "A message asks for an answer.",
     "expiry": "The certificate has expired, and nothing has come from the importing authority: ask, or cancel it.",
 }
+
+_FAULTY: Final = frozenset({"detained", "seized", "refused_returned", "confirmed_after_remedy"})
+"""Outcomes by which a confirmation says itself that something was wrong."""
 
 _CAME_ALL_THE_SAME: Final = (
     "A shipment came under a cancelled certificate; the exporting authority has not said anything about it."
@@ -223,8 +227,7 @@ def _after_confirmation(scene: Scene, practice: Practice, *, beyond: bool) -> It
         return
     item, content = scene.confirmed.item, scene.confirmed.content
     found = content.date_of_verification or content.date_of_receipt or _day(item)
-    irregular = content.outcome in {"detained", "seized", "refused_returned"} or content.seals_intact == "no"
-    if irregular and _last(scene, IrregularityNotice) is None and scene.importer is not None:
+    if _irregular(scene, content) and _last(scene, IrregularityNotice) is None and scene.importer is not None:
         due = practice.due(scene.importer, "irregularity", found)
         yield from _matter("irregularity-report", scene.importer, item, found, due)
     surprised = beyond and content.outcome not in INTERIM
@@ -234,6 +237,14 @@ def _after_confirmation(scene: Scene, practice: Practice, *, beyond: bool) -> It
             text = _SENTENCES["discrepancy"] if surprised else _CAME_ALL_THE_SAME
             for matter in _matter("discrepancy", scene.exporter, item, _day(item)):
                 yield replace(matter, text=text)
+
+
+def _irregular(scene: Scene, content: ImportConfirmation) -> bool:
+    """Whether what was found is to be reported, whatever else is said of it. A part of a shipment has fewer parcels, and no less."""
+    if content.outcome in _FAULTY or content.seals_intact == "no":
+        return True
+    whole = bool(scene.versions) and content.outcome not in INTERIM
+    return whole and content.found.parcels != content_of(scene.versions[-1]).parcels
 
 
 def _amended_since(scene: Scene) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from typing import Any
 
 import pytest
 
@@ -97,3 +98,44 @@ def test_a_request_is_open_as_long_as_the_confirmation_is_and_no_longer() -> Non
     assert set(open_at(importer)) == {"confirmation", "request"}
     importer.say("import-confirmation", 24 * 43, EMPTY)
     assert set(open_at(importer)) == {"confirmation"}, "it says where the goods are: not there"
+
+
+@pytest.mark.parametrize(
+    ("changes", "reported"),
+    [
+        ({}, False),
+        ({"/seals_intact": "no"}, True),
+        ({"/outcome": "refused_returned"}, True),
+        ({"/outcome": "confirmed_after_remedy"}, True),
+        ({"/outcome": "confirmed_with_discrepancy", "/found/parcels": 99}, True),
+        ({"/outcome": "partial", "/found/parcels": 99}, False),
+        (EMPTY, False),
+    ],
+)
+def test_what_was_found_irregular_is_to_be_reported(changes: dict[str, Any], *, reported: bool) -> None:
+    _, importer = pair()
+    confirmation = importer.say("import-confirmation", 30, changes)
+    found = {matter.kind: matter for matter in importer.case().matters}
+    assert ("irregularity-report" in found) is reported
+    if reported:
+        assert found["irregularity-report"].whose == ("AE",)
+        assert found["irregularity-report"].document == confirmation.id
+        importer.say("irregularity-notice", 40, SEALS)
+        assert "irregularity-report" not in open_at(importer)
+
+
+def test_a_shipment_that_was_detained_is_reported_although_the_fault_was_remedied() -> None:
+    _, importer = pair()
+    importer.say("import-confirmation", 30, {"/outcome": "detained"})
+    importer.say("import-confirmation", 60, {"/outcome": "confirmed_after_remedy"})
+    assert set(open_at(importer)) == {"irregularity-report"}
+
+
+def test_parcels_that_were_only_miscounted_by_the_exporter_are_no_irregularity() -> None:
+    exporter, importer = pair()
+    exporter.hear(importer.say("import-confirmation", 30, {"/found/parcels": 99}))
+    doubts = [{"field": "parcels", "notified": "1", "found": "99"}]
+    exporter.hear(importer.say("discrepancy-query", 31, {"/doubts": doubts}))
+    assert set(open_at(exporter)) == {"query", "irregularity-report"}
+    importer.hear(exporter.say("export-amendment", 32, {"/content/parcels": 99}))
+    assert "irregularity-report" not in open_at(importer)
