@@ -16,8 +16,9 @@ from uuid import UUID
 
 from kpmsg import documents
 from kpmsg.case import Case, fold
+from kpmsg.case.filling import changed
 from kpmsg.case.objections import objections
-from kpmsg.case.prefill import changed, prefill
+from kpmsg.case.prefill import prefill
 from kpmsg.case.replies import answer_draft, rejection_draft
 from kpmsg.case.standing import Filed
 from kpmsg.errors import Problem

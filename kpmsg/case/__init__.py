@@ -91,7 +91,7 @@ _CASE_MEMBERS: Final = tuple(each.name for each in fields(Case))
 
 
 def fold(key: str, filed: Iterable[Filed], practice: Practice) -> Case:
-    """The case of certificate `key`. Commutes: any order of the same documents gives the same case (I13)."""
+    """The case of certificate `key`. Commutes: any order of the same documents gives the same case."""
     standing = Standing(filed)
     came = standing.receipts_of_goods
     confirmed = next(reversed(came or standing.confirmations), None)

@@ -48,7 +48,7 @@ class Difference:
 def differences(
     notified: ExportNotification, confirmed: Confirmed, practice: Practice
 ) -> tuple[Difference, ...]:
-    """Rules I04, I05, I06, I22: weights and values have the tolerance that the importer published; nothing else has any.
+    """Rules I04, I05, I06, I23: weights and values have the tolerance that the importer published; nothing else has any.
 
     Empty if nothing has been found (yet): then there is nothing to compare.
     """
@@ -136,7 +136,7 @@ def same_name(one: str, other: str) -> bool:
 def unsaid(
     notified: ExportNotification, confirmed: Confirmed, practice: Practice, at: str
 ) -> Iterator[Problem]:
-    """I04, I05, I06, I22: a difference beyond tolerance that the confirmation does not list; I07: nor does its outcome tell.
+    """I04, I05, I06, I23: a difference beyond tolerance that the confirmation does not list; I07: nor does its outcome tell.
 
     `at`: where the document has the confirmation's content.
     """
@@ -148,7 +148,7 @@ def unsaid(
     for each in beyond:
         place, said, found = f"{at}{PLACES[each.field]}", each.notified, each.found
         match each.field:
-            case "carats" if _irregular(notified, confirmed, practice):
+            case "carats" if irregular(notified, confirmed, practice):
                 yield breach("I05", "irregular", place, notified=said, found=found)
             case field if field in listed:
                 pass
@@ -159,18 +159,19 @@ def unsaid(
             case "value_usd":
                 yield breach("I06", "value", place, notified=said, found=found)
             case "hs":
-                yield breach("I22", "hs", place, notified=said, found=found)
+                yield breach("I23", "hs", place, notified=said, found=found)
             case "exporter":
-                yield breach("I22", "exporter", place, notified=said, found=found)
+                yield breach("I23", "exporter", place, notified=said, found=found)
             case "importer":
-                yield breach("I22", "importer", place, notified=said, found=found)
+                yield breach("I23", "importer", place, notified=said, found=found)
             case "destination":
-                yield breach("I22", "destination", place, notified=said, found=found)
+                yield breach("I23", "destination", place, notified=said, found=found)
     if beyond and content.outcome == "confirmed" and not content.discrepancies:
         yield breach("I07", "beyond-tolerance", f"{at}/outcome")
 
 
-def _irregular(notified: ExportNotification, confirmed: Confirmed, practice: Practice) -> bool:
+def irregular(notified: ExportNotification, confirmed: Confirmed, practice: Practice) -> bool:
+    """Whether the weight differs by so much that it is an irregularity, by what the importer has published."""
     tolerance = practice.tolerance(confirmed.item.source, confirmed.item.document.time.date())
     difference = abs(notified.carats - confirmed.content.found.carats)
     return difference > notified.carats * tolerance.irregular_share

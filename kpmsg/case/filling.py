@@ -4,7 +4,7 @@ On a command line everything is text. Whether "12.40" is a text or a number, and
 looks but known from the type of the document: amounts, numbers of certificates and dates stay texts, whatever they look like. And who
 has weighed a parcel says so once; that the only line of it weighs the same, and that this is a discrepancy, follows.
 
-Pointers are those of `kpmsg.case.prefill.changed`: into the draft's `data`. Whether the result is right is for its rules to say, not for this
+Pointers are those of `changed`: into the draft's `data`. Whether the result is right is for its rules to say, not for this
 module; nothing is read or sent here.
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from decimal import Decimal
 from difflib import get_close_matches
@@ -21,10 +22,13 @@ from typing import Any, Final
 from pydantic import TypeAdapter
 
 from kpmsg import strictjson
-from kpmsg.case.prefill import LEFT_OUT, Draft
+from kpmsg.case.prefill import Draft
 from kpmsg.documents import TYPES, form_of
 from kpmsg.documents.vocabulary import Carats, certificate_key
 from kpmsg.errors import MalformedError, shown
+
+LEFT_OUT: Final = object()
+"""Stands for "this member shall not be there"; None is `null`, which some members may be."""
 
 Changes = dict[str, Any]
 _Schema = Mapping[str, Any]
@@ -32,7 +36,10 @@ _Schema = Mapping[str, Any]
 _WHOLE_NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]{0,15})")
 _SHORT_AMOUNT: Final = re.compile(r"(0|[1-9][0-9]{0,11})(\.[0-9])?")
 _AMOUNT_FORM: Final = TypeAdapter(Carats).json_schema()["pattern"]
-_HALF_RANGE: Final = re.compile(r".*?(?P<from>[0-9]+)(?P<mark>\s*(?:-|\u2013|\.\.+|\bto\b)\s*)(?P<to>[0-9]+)")
+_HALF_RANGE: Final = re.compile(
+    r".*?(?P<from>[0-9]+)(?P<mark>\s*(?:-|/|\u2013|\.\.+|\bto\b)\s*)(?P<to>[0-9]+)"
+)
+_TWO_NUMBERS: Final = re.compile(r".*[0-9].*[^\W\d_]{2}.*[0-9]")
 _DISPOSITION: Final = re.compile(r"/discrepancies/[0-9]+/disposition")
 _FLAGS: Final = {"true": True, "yes": True, "false": False, "no": False}
 _TYPES: Final = {kind.name: kind.type for kind in TYPES.values()}
@@ -206,6 +213,50 @@ def _nowhere(kind: str, before: str, part: str, here: Sequence[_Schema]) -> str:
     return f"{wrong}; there is: {', '.join(names)}" if names else f"{wrong}; {before} has no parts"
 
 
+def changed(draft: Draft, changes: Mapping[str, Any]) -> Draft:
+    """The draft with other values at some places of its `data`, named by RFC 6901 pointers into it ("/found/carats").
+
+    The value LEFT_OUT removes the member, and "-" stands for the place behind the last of a list (RFC 6902). An amendment's `changed`
+    list is kept in step. Raises LookupError for a place that is not there.
+    """
+    data = deepcopy(draft["data"])
+    for pointer, value in changes.items():
+        _put(data, pointer, value)
+        if draft["type"] == "export-amendment" and pointer.startswith("/content/"):
+            said = pointer.removeprefix("/content").removesuffix("/-")
+            if said not in data["changed"]:
+                data["changed"] = [*data["changed"], said]
+    return draft | {"data": data}
+
+
+def _put(data: Draft, pointer: str, value: Any) -> None:
+    """Set or remove one value; the parts on the way to it that are not there yet are made."""
+    *path, last = (part.replace("~1", "/").replace("~0", "~") for part in pointer.lstrip("/").split("/"))
+    place: Any = data
+    for part, following in zip(path, [*path, last][1:], strict=True):
+        if isinstance(place, list):
+            place = place[_index(place, part)]
+        elif isinstance(place, dict):
+            place = place.setdefault(part, [] if following in {"-", "0"} else {})
+        else:
+            place = None
+    if isinstance(place, list):
+        at = len(place) if last == "-" else _index(place, last, beyond=1)
+        place[at : at + 1] = [] if value is LEFT_OUT else [value]
+    elif not isinstance(place, dict):
+        raise LookupError(pointer)  # noqa: TRY004 - whoever wrote the pointer is wrong, not the caller
+    elif value is LEFT_OUT:
+        place.pop(last, None)
+    else:
+        place[last] = value
+
+
+def _index(place: list[Any], part: str, beyond: int = 0) -> int:
+    if not (part.isascii() and part.isdigit() and len(part) < 6 and int(part) < len(place) + beyond):
+        raise LookupError(part)
+    return int(part)
+
+
 # -- what follows ------------------------------------------------------------------------------------------------------
 
 
@@ -331,17 +382,14 @@ def number_range(written: str) -> dict[str, str]:
     for match in re.finditer(r"\s*(?:-|\u2013|\.\.+|\bto\b)\s*", text):
         first, last = text[: match.start()].strip(), text[match.end() :].strip()
         letters = certificate_key(first)[:2]
-        if (
-            len(first) > 2
-            and len(letters) == 2
-            and letters.isalpha()
-            and certificate_key(last)[:2] == letters
-        ):
+        whole = len(first) > 2 and len(letters) == 2 and letters.isalpha()
+        if whole and certificate_key(last).startswith(letters):
             return {"first": first, "last": last}
     if not text:
         raise WishError("a certificate number is missing")
     half = _HALF_RANGE.fullmatch(text)
-    if half is not None and (half["mark"] != "-" or len(half["from"]) == len(half["to"])):
+    same = half is not None and (half["mark"] not in {"-", "/"} or len(half["from"]) == len(half["to"]))
+    if same or _TWO_NUMBERS.match(text):
         raise WishError(
             f'{shown(text)} looks like a range; write both of its numbers whole, as "BW 000100-BW 000199" '
             "(of a single number, the same number twice)"

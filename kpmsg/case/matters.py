@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any, Final, Literal
 
+from kpmsg.case.differences import irregular
 from kpmsg.case.standing import INTERIM, Confirmed, Filed, Standing, answers, content_of
 from kpmsg.documents import (
     ArrivalNotice,
@@ -60,6 +61,9 @@ _SENTENCES: Final[dict[Kind, str]] = {
     "message": "A message asks for an answer.",
     "expiry": "The certificate has expired, and nothing has come from the importing authority: ask, or cancel it.",
 }
+
+_FAULTY: Final = frozenset({"detained", "seized", "refused_returned", "confirmed_after_remedy"})
+"""Outcomes by which a confirmation says itself that something was wrong."""
 
 _CAME_ALL_THE_SAME: Final = (
     "A shipment came under a cancelled certificate; the exporting authority has not said anything about it."
@@ -159,27 +163,24 @@ def _confirmation(scene: Scene, practice: Practice) -> Iterator[Matter]:
     decided = scene.confirmed is not None and scene.confirmed.content.outcome not in INTERIM
     if not scene.versions or scene.cancellation is not None or scene.disputed or decided:
         return
-    if scene.state in {"returned", "seized"} or scene.importer is None:
-        return
-    if any(matter.kind in {"query", "investigation"} for matter in _queries(scene, practice)):
+    if scene.importer is None or any(
+        matter.kind in {"query", "investigation"} for matter in _queries(scene, practice)
+    ):
         return  # the exporter's answer comes first
     current = scene.versions[-1]
     wish = content_of(current).confirmation
-    start, due = _day(scene.versions[0]), wish.reply_by
+    start, days = _day(scene.versions[0]), [wish.reply_by]
     arrival = _last(scene, ArrivalNotice)
     if arrival is not None and isinstance(arrival.data, ArrivalNotice):
-        start, due = arrival.data.date_presented, arrival.data.decision_expected
+        start = arrival.data.date_presented
+        days.append(arrival.data.decision_expected)
     if scene.confirmed is not None and scene.confirmed.content.date_of_receipt is not None:
         start = scene.confirmed.content.date_of_receipt
-    promised = [
-        i.data.decision_expected
-        for i in scene.standing.effective
-        if isinstance(i.data, ConfirmationStatus) and i.data.decision_expected is not None
+    days += [
+        i.data.decision_expected for i in scene.standing.effective if isinstance(i.data, ConfirmationStatus)
     ]
     # A wish does not shorten what the importer's law allows, and a promise may lengthen it.
-    due = max(
-        [practice.due(scene.importer, "confirmation", start), *promised, *([due] if due is not None else [])]
-    )
+    due = max([practice.due(scene.importer, "confirmation", start), *filter(None, days)])
     yield from _matter("confirmation", scene.importer, current, start, due if wish.requested else None)
     request = _last(scene, ConfirmationRequest)
     if request is not None and not _replied(scene, request):
@@ -246,8 +247,11 @@ def _after_confirmation(scene: Scene, practice: Practice, *, beyond: bool) -> It
         return
     item, content = scene.confirmed.item, scene.confirmed.content
     found = content.date_of_verification or content.date_of_receipt or _day(item)
-    irregular = content.outcome in {"detained", "seized", "refused_returned"} or content.seals_intact == "no"
-    if irregular and _last(scene, IrregularityNotice) is None and scene.importer is not None:
+    if (
+        _irregular(scene, scene.confirmed, practice)
+        and _last(scene, IrregularityNotice) is None
+        and scene.importer is not None
+    ):
         due = practice.due(scene.importer, "irregularity", found)
         yield from _matter("irregularity-report", scene.importer, item, found, due)
     surprised = beyond and content.outcome not in INTERIM
@@ -257,6 +261,17 @@ def _after_confirmation(scene: Scene, practice: Practice, *, beyond: bool) -> It
             text = _SENTENCES["discrepancy"] if surprised else _CAME_ALL_THE_SAME
             for matter in _matter("discrepancy", scene.exporter, item, _day(item)):
                 yield replace(matter, text=text)
+
+
+def _irregular(scene: Scene, confirmed: Confirmed, practice: Practice) -> bool:
+    """Whether what was found is to be reported, whatever else is said of it. A part of a shipment has fewer parcels, and no less."""
+    content = confirmed.content
+    if content.outcome in _FAULTY or content.seals_intact == "no":
+        return True
+    if not scene.versions or content.outcome in INTERIM:
+        return False
+    notified = content_of(scene.versions[-1])
+    return content.found.parcels != notified.parcels or irregular(notified, confirmed, practice)
 
 
 def _amended_since(scene: Scene) -> bool:
@@ -297,9 +312,15 @@ def _correspondence(scene: Scene, practice: Practice) -> Iterator[Matter]:
     answered = set()
     for item in standing.heard:
         match item.data:
-            case CertificateAnswer(query=about) | Message(in_reply_to=str(about)):
-                if about in standing.by_id and answers(item, standing.by_id[about]):
-                    answered.add(about)
+            case CertificateAnswer(query=about):
+                asked: type = CertificateQuery
+            case Message(in_reply_to=str(about)):
+                asked = Message  # "we shall look into it" is no answer about a certificate
+            case _:
+                continue
+        question = standing.by_id.get(about)
+        if question is not None and isinstance(question.data, asked) and answers(item, question):
+            answered.add(about)
     for item in standing.heard:
         if item.id in answered:
             continue

@@ -17,6 +17,7 @@ from kpmsg.case.standing import INTERIM, WITHDRAWABLE, Confirmed, Filed, Standin
 from kpmsg.documents import (
     Cancellation,
     CertificateAnswer,
+    CertificateQuery,
     ConfirmationCorrection,
     ConfirmationRequest,
     ConfirmationStatus,
@@ -81,10 +82,12 @@ def _by_type(item: Filed, standing: Standing, *, ours: bool) -> Iterator[Problem
             yield from _cancellation(item, data, standing, ours=ours)
         case ImportConfirmation() | ConfirmationCorrection() as data:
             yield from _confirmation(item, data, standing, ours=ours)
-        case DiscrepancyResponse(query=asked) | CertificateAnswer(query=asked):
-            yield from _answer(item, asked, "/data/query", standing, ours=ours)
+        case DiscrepancyResponse(query=asked):
+            yield from _answer(item, asked, Content, "/data/query", standing, ours=ours)
+        case CertificateAnswer(query=asked):
+            yield from _answer(item, asked, CertificateQuery, "/data/query", standing, ours=ours)
         case ConfirmationStatus(request=asked):
-            yield from _answer(item, asked, "/data/request", standing, ours=ours)
+            yield from _answer(item, asked, ConfirmationRequest, "/data/request", standing, ours=ours)
         case ConfirmationRequest():
             if any(c.content.outcome not in INTERIM for c in standing.confirmations):
                 yield breach("Q07", "confirmed", "/data/certificate", severity="reject" if ours else "warn")
@@ -248,9 +251,11 @@ def _confirmation(
 # -- both sides --------------------------------------------------------------------------------------------------------
 
 
-def _answer(item: Filed, asked: str, place: str, standing: Standing, *, ours: bool) -> Iterator[Problem]:
+def _answer(
+    item: Filed, asked: str, kind: type, place: str, standing: Standing, *, ours: bool
+) -> Iterator[Problem]:
     target = standing.by_id.get(asked)
-    if target is None or not answers(item, target):
+    if target is None or not answers(item, target) or not isinstance(target.data, kind):
         yield breach("A07", "not-there", place, severity="reject" if ours else "warn")
 
 

@@ -11,18 +11,24 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from types import UnionType
 from typing import Any, Final
 
 from pydantic import BaseModel
 
+from kpmsg.case import fold
 from kpmsg.case.standing import Confirmed, Filed, Standing, content_of
 from kpmsg.documents import (
+    ArrivalNotice,
     Cancellation,
     CertificateQuery,
+    ConfirmationCorrection,
     ConfirmationRequest,
     DiscrepancyQuery,
     ImportConfirmation,
+    IrregularityNotice,
     Message,
+    ReturnNotice,
     certificate_key,
 )
 from kpmsg.documents.discrepancy_query import Doubt
@@ -31,8 +37,8 @@ from kpmsg.policy import Practice
 
 Draft = dict[str, Any]
 
-LEFT_OUT: Final = object()
-"""Stands for "this member shall not be there"; None is `null`, which some members may be."""
+_ENDED: Final[Mapping[Any, str]] = {"returned": "refused_returned", "seized": "seized"}
+"""The outcome that a confirmation has after a notice which said so."""
 
 
 class NothingToSayError(LookupError):
@@ -81,6 +87,10 @@ class _Desk:
             if isinstance(item.data, kind) and item.document.recipient == self.me:
                 return item
         raise NothingToSayError(f"there is no {kind.name} to answer")  # type: ignore[attr-defined]
+
+    def said(self, kinds: type | UnionType) -> list[Filed]:
+        """What we have said of these types."""
+        return [i for i in self.standing.effective if i.source == self.me and isinstance(i.data, kinds)]
 
     def confirmed(self) -> Confirmed:
         """The current confirmation."""
@@ -136,50 +146,6 @@ def prefill(
     return draft
 
 
-def changed(draft: Draft, changes: Mapping[str, Any]) -> Draft:
-    """The draft with other values at some places of its `data`, named by RFC 6901 pointers into it ("/found/carats").
-
-    The value LEFT_OUT removes the member, and "-" stands for the place behind the last of a list (RFC 6902). An amendment's `changed`
-    list is kept in step. Raises LookupError for a place that is not there.
-    """
-    data = _deep(draft["data"])
-    for pointer, value in changes.items():
-        _put(data, pointer, value)
-        if draft["type"] == "export-amendment" and pointer.startswith("/content/"):
-            said = pointer.removeprefix("/content").removesuffix("/-")
-            if said not in data["changed"]:
-                data["changed"] = [*data["changed"], said]
-    return draft | {"data": data}
-
-
-def _put(data: Draft, pointer: str, value: Any) -> None:
-    """Set or remove one value; the parts on the way to it that are not there yet are made."""
-    *path, last = (part.replace("~1", "/").replace("~0", "~") for part in pointer.lstrip("/").split("/"))
-    place: Any = data
-    for part, following in zip(path, [*path, last][1:], strict=True):
-        if isinstance(place, list):
-            place = place[_index(place, part)]
-        elif isinstance(place, dict):
-            place = place.setdefault(part, [] if following in {"-", "0"} else {})
-        else:
-            place = None
-    if isinstance(place, list):
-        at = len(place) if last == "-" else _index(place, last, beyond=1)
-        place[at : at + 1] = [] if value is LEFT_OUT else [value]
-    elif not isinstance(place, dict):
-        raise LookupError(pointer)  # noqa: TRY004 - whoever wrote the pointer is wrong, not the caller
-    elif value is LEFT_OUT:
-        place.pop(last, None)
-    else:
-        place[last] = value
-
-
-def _index(place: list[Any], part: str, beyond: int = 0) -> int:
-    if not (part.isascii() and part.isdigit() and len(part) < 6 and int(part) < len(place) + beyond):
-        raise LookupError(part)
-    return int(part)
-
-
 # -- the exporting side ------------------------------------------------------------------------------------------------
 
 
@@ -211,16 +177,17 @@ def _cancellation(desk: _Desk) -> Draft:
 def _request(desk: _Desk) -> Draft:
     asked = [i.data.level for i in desk.standing.effective if isinstance(i.data, ConfirmationRequest)]
     first = desk.notification()
-    due = desk.practice.due(first.document.recipient, "confirmation", first.document.time.date())
-    wish = content_of(desk.version()).confirmation.reply_by
-    due = max(due, wish) if wish is not None else due
     data: Draft = {
         "certificate": desk.certificate(),
         "notification": {"id": first.document.id, "digest": first.id},
         "level": min(3, 1 + max(asked, default=0)),
-        "due": due.isoformat(),
     }
-    return data | ({"days_overdue": (desk.today - due).days} if desk.today > due else {})
+    matters = fold(first.document.subject or "", desk.standing.items, desk.practice).matters
+    for due in (m.due for m in matters if m.kind == "confirmation" and m.due is not None):
+        data["due"] = due.isoformat()
+        if desk.today > due:
+            data["days_overdue"] = (desk.today - due).days
+    return data
 
 
 def _response(desk: _Desk) -> Draft:
@@ -253,11 +220,12 @@ def _confirmation(desk: _Desk) -> Draft:
     weights: dict[str, Decimal] = {}
     for line in sent.lines:
         weights[line.hs] = weights.get(line.hs, Decimal(0)) + line.carats
-    today = desk.today.isoformat()
+    notices = [i.data for i in desk.said(ReturnNotice | IrregularityNotice)]
+    ended = getattr(notices[-1], "measure", "returned") if notices else None
     data: Draft = {
         "certificate": _json(sent.certificate),
         "notification": desk.reference(),
-        "outcome": "confirmed",
+        "outcome": _ENDED.get(ended, "confirmed"),
         "found": {
             "parcels": sent.parcels,
             "carats": f"{sent.carats:.2f}",
@@ -267,9 +235,7 @@ def _confirmation(desk: _Desk) -> Draft:
         "exporter": _json(sent.exporter),
         "importer": _json(sent.importer),
         "country_of_destination": sent.importer.country,
-        "date_of_arrival": today,
-        "date_of_receipt": today,
-        "date_of_verification": today,
+        **{f"date_of_{what}": day.isoformat() for what, day in _days(desk).items()},
         "seals_intact": "yes",
         "inspection": "full",
         "confirmed_by": {"authority": desk.me, "role": "importing_authority"}
@@ -277,10 +243,24 @@ def _confirmation(desk: _Desk) -> Draft:
     }
     cancellation = desk.standing.cancellation_of(desk.notification())
     if cancellation is not None:
-        data |= {"outcome": "arrived_despite_cancellation", "knows_cancellation": cancellation.id}
+        data["knows_cancellation"] = cancellation.id
+        if data["outcome"] == "confirmed":
+            data["outcome"] = "arrived_despite_cancellation"
     if desk.standing.confirmations:
         data["supersedes"] = desk.confirmed().item.id
     return data
+
+
+def _days(desk: _Desk) -> dict[str, date]:
+    """When the goods came, as we have said it already; today if we have not."""
+    days = dict.fromkeys(("arrival", "receipt", "verification"), desk.today)
+    for item in desk.said(ArrivalNotice):
+        days["arrival"] = getattr(item.data, "date_presented", desk.today)
+    for before in desk.standing.receipts_of_goods:
+        if before.item.source == desk.me:
+            told = {what: getattr(before.content, f"date_of_{what}") for what in ("arrival", "receipt")}
+            days |= {what: day for what, day in told.items() if day is not None}
+    return days
 
 
 def _correction(desk: _Desk) -> Draft:
@@ -341,12 +321,8 @@ def _return(desk: _Desk) -> Draft:
 
 
 def _withdrawal(desk: _Desk) -> Draft:
-    mine = [
-        i
-        for i in desk.standing.effective
-        if i.source == desk.me
-        and isinstance(i.data, Cancellation | ImportConfirmation | DiscrepancyQuery | CertificateQuery)
-    ]
+    kinds = Cancellation | ImportConfirmation | ConfirmationCorrection | DiscrepancyQuery | CertificateQuery
+    mine = [i for i in desk.said(kinds) if i.id not in desk.standing.superseded]
     if not mine:
         raise NothingToSayError("there is nothing of ours in this case that could be withdrawn")
     return {"withdraws": mine[-1].id}
@@ -392,9 +368,3 @@ def _written(value: Any) -> Any:
     if isinstance(value, list):
         return [_written(each) for each in value]
     return value
-
-
-def _deep(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _deep(each) for name, each in value.items()}
-    return [_deep(each) for each in value] if isinstance(value, list) else value

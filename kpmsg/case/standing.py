@@ -88,8 +88,8 @@ class Standing:
     """The documents of one certificate, looked at together. Everything is in the order (time, id), which both sides share."""
 
     def __init__(self, filed: Iterable[Filed]) -> None:
-        self.items = sorted(filed, key=lambda item: (item.document.time, item.id))
-        self.by_id: Mapping[str, Filed] = {item.id: item for item in self.items}
+        self.by_id: Mapping[str, Filed] = {item.id: item for item in filed}
+        self.items = sorted(self.by_id.values(), key=lambda item: (item.document.time, item.id))
         acts: dict[str, list[Filed]] = {}
         for item in self.items:
             target = _target(item)

@@ -248,8 +248,8 @@ def _written(
     officer: str | None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The draft with what the clerk has written into it; and that, by places. Ends the program if it cannot be read."""
-    from kpmsg.case.filling import WishError, followed, type_of, wishes
-    from kpmsg.case.prefill import FROM_A_CASE, changed
+    from kpmsg.case.filling import WishError, changed, followed, type_of, wishes
+    from kpmsg.case.prefill import FROM_A_CASE
 
     try:
         name = type_of(kind, FROM_A_CASE)

@@ -14,7 +14,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from kpmsg.case.prefill import LEFT_OUT
+from kpmsg.case.filling import LEFT_OUT
 from kpmsg.documents import Alert, certificate_key
 from kpmsg.essence import content_of, essence, spoken, type_in_words
 from kpmsg.wording import readable, told, who

@@ -16,7 +16,7 @@ from pydantic import Field
 from kpmsg.documents.envelope import Content, Document, Role
 from kpmsg.documents.issuing import letters_of
 from kpmsg.documents.participants import participant_of
-from kpmsg.documents.particulars import Attachment, Particulars
+from kpmsg.documents.particulars import Attachments, Particulars
 from kpmsg.documents.plausible import attachment_problems, to_come
 from kpmsg.documents.vocabulary import (
     CertificateNumber,
@@ -83,7 +83,7 @@ class Alert(Content):
     """The officer who released it."""
     contact: Maybe[Line] = None
     """Whom to call who meets one of the numbers."""
-    attachments: Annotated[tuple[Attachment, ...], Field(max_length=50)] = ()
+    attachments: Attachments = ()
 
     def covers(self, key: str) -> bool:
         """Whether a certificate number's key (capitals, no separators) is one of the numbers."""

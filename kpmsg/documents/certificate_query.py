@@ -6,12 +6,10 @@ what it has not shown.
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
-
-from pydantic import Field
+from typing import ClassVar
 
 from kpmsg.documents.envelope import Content, Document, Role
-from kpmsg.documents.particulars import Attachment, Certificate
+from kpmsg.documents.particulars import Attachments, Certificate
 from kpmsg.documents.plausible import attachment_problems, prefix_problems, to_come
 from kpmsg.documents.vocabulary import Carats, Count, Date, Line, Maybe, Text
 from kpmsg.errors import Problem
@@ -31,7 +29,7 @@ class CertificateQuery(Content):
     parcels: Maybe[Count] = None
     exporter: Maybe[Line] = None
     reason: Maybe[Text] = None
-    attachments: Annotated[tuple[Attachment, ...], Field(max_length=50)] = ()
+    attachments: Attachments = ()
     """Pictures of the paper that is asked about."""
 
     @property

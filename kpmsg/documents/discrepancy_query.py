@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from kpmsg.documents.envelope import Content, Document, Role
-from kpmsg.documents.particulars import Attachment, Certificate, FieldName, Particulars, Reference
+from kpmsg.documents.particulars import Attachments, Certificate, FieldName, Particulars, Reference
 from kpmsg.documents.plausible import attachment_problems, certificate_problems, early_problems, past
 from kpmsg.documents.vocabulary import Date, Line, Maybe, Text
 from kpmsg.errors import Problem
@@ -44,7 +44,7 @@ class DiscrepancyQuery(Content):
     doubts: Annotated[tuple[Doubt, ...], Field(min_length=1, max_length=50)]
     question: Text
     reply_by: Maybe[Date] = None
-    attachments: Annotated[tuple[Attachment, ...], Field(max_length=50)] = ()
+    attachments: Attachments = ()
 
     @property
     def subject(self) -> str:

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from kpmsg.documents.envelope import Content, Document, Role
 from kpmsg.documents.issuing import issuing_problems
-from kpmsg.documents.particulars import Attachment, Certificate, FieldName, Particulars
+from kpmsg.documents.particulars import Attachments, Certificate, FieldName, Particulars
 from kpmsg.documents.plausible import attachment_problems
 from kpmsg.documents.vocabulary import DocumentId, Line, Maybe, Text
 from kpmsg.errors import Problem
@@ -40,7 +40,7 @@ class DiscrepancyResponse(Content):
     answers: Annotated[tuple[Answer, ...], Field(min_length=1, max_length=50)]
     instruction: Literal["accept", "endorse_correction", "return", "hold"]
     explanation: Maybe[Text] = None
-    attachments: Annotated[tuple[Attachment, ...], Field(max_length=50)] = ()
+    attachments: Attachments = ()
 
     @property
     def subject(self) -> str:

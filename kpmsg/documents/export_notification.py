@@ -15,7 +15,7 @@ from kpmsg.documents.envelope import Content, Document, Role
 from kpmsg.documents.participants import participant_of
 from kpmsg.documents.particulars import (
     PRODUCERS,
-    Attachment,
+    Attachments,
     Certificate,
     MixedList,
     MixedUndisclosed,
@@ -125,7 +125,7 @@ class ExportNotification(Content):
     quality: Maybe[Text] = None
     special_regime: Maybe[Line] = None
     confirmation: ConfirmationWish
-    attachments: Annotated[tuple[Attachment, ...], Field(max_length=50)] = ()
+    attachments: Attachments = ()
     replaces: Maybe[CertificateNumber] = None
 
     @property

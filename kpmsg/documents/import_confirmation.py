@@ -13,7 +13,7 @@ from pydantic import Field
 
 from kpmsg.documents.envelope import Content, Document, Role
 from kpmsg.documents.particulars import (
-    Attachment,
+    Attachments,
     Certificate,
     FieldName,
     FoundLine,
@@ -26,7 +26,7 @@ from kpmsg.documents.particulars import (
     present,
     value_sum_problem,
 )
-from kpmsg.documents.plausible import attachment_problems, begun, certificate_problems, to_come
+from kpmsg.documents.plausible import attachment_problems, before, certificate_problems, to_come
 from kpmsg.documents.vocabulary import (
     Address,
     Carats,
@@ -124,7 +124,7 @@ class ImportConfirmation(Content):
     """The interim confirmation that this one follows."""
     knows_cancellation: Maybe[DocumentId] = None
     """The cancellation that the importing authority held when it wrote this."""
-    attachments: Annotated[tuple[Attachment, ...], Field(max_length=50)] = ()
+    attachments: Attachments = ()
 
     @property
     def subject(self) -> str:
@@ -197,7 +197,7 @@ class ImportConfirmation(Content):
     def _time_problems(self, document: Document) -> list[Problem]:
         """Rules T02 and I17, as far as the two documents' own ids and dates tell it."""
         problems: list[Problem] = []
-        if self.notification is not None and document.time < begun(self.notification.id):
+        if self.notification is not None and before(self.notification.id, document):
             problems.append(breach("T02", "before-notification", "/time"))
         arrived, received = self.date_of_arrival, self.date_of_receipt
         if arrived is not None and received is not None and received < arrived:

@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from kpmsg.documents.envelope import Content, Document, Role
-from kpmsg.documents.particulars import Attachment, Certificate, Reference
+from kpmsg.documents.particulars import Attachments, Certificate, Reference
 from kpmsg.documents.plausible import attachment_problems, certificate_problems, early_problems, to_come
 from kpmsg.documents.vocabulary import Date, Text
 from kpmsg.errors import Problem
@@ -46,7 +46,7 @@ class IrregularityNotice(Content):
     measure: Measure
     date_found: Date
     description: Text
-    attachments: Annotated[tuple[Attachment, ...], Field(max_length=50)] = ()
+    attachments: Attachments = ()
 
     @property
     def subject(self) -> str:

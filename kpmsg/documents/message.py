@@ -5,12 +5,10 @@ KPCS Section V(f) and (g). It changes no state; it stands in the case of the cer
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
-
-from pydantic import Field
+from typing import ClassVar
 
 from kpmsg.documents.envelope import Content, Document, Role
-from kpmsg.documents.particulars import Attachment, Certificate
+from kpmsg.documents.particulars import Attachments, Certificate
 from kpmsg.documents.plausible import attachment_problems, prefix_problems
 from kpmsg.documents.vocabulary import DocumentId, Flag, Line, Maybe, Text
 from kpmsg.errors import Problem
@@ -29,7 +27,7 @@ class Message(Content):
     text: Text
     in_reply_to: Maybe[DocumentId] = None
     answer_wanted: Maybe[Flag] = None
-    attachments: Annotated[tuple[Attachment, ...], Field(max_length=50)] = ()
+    attachments: Attachments = ()
 
     @property
     def subject(self) -> str | None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from kpmsg.documents.vocabulary import (
     Carats,
@@ -136,6 +137,16 @@ class Attachment(Particulars):
     media_type: MediaType
     sha256: DocumentId
     size: Annotated[int, Field(strict=True, ge=1, le=2**40)]
+
+
+def _one_size(attachments: tuple[Attachment, ...]) -> tuple[Attachment, ...]:
+    """A file has one size, however often it is named: what is fetched, and how much of it, must not be a matter of choice."""
+    if len({(each.sha256, each.size) for each in attachments}) > len({each.sha256 for each in attachments}):
+        raise PydanticCustomError("two_sizes", "one file, two sizes")
+    return attachments
+
+
+Attachments = Annotated[tuple[Attachment, ...], Field(max_length=50), AfterValidator(_one_size)]
 
 
 def hs_problem(hs: str, pointer: str) -> Problem | None:

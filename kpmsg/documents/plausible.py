@@ -16,6 +16,8 @@ from kpmsg.errors import Problem
 from kpmsg.rules import breach
 
 _DAY = timedelta(days=1)
+_MILLISECOND = timedelta(milliseconds=1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def to_come(day: date, document: Document) -> bool:
@@ -28,14 +30,18 @@ def past(day: date, document: Document) -> bool:
     return day < document.time.date() - _DAY
 
 
-def begun(message_id: str) -> datetime:
-    """When a UUIDv7 was made: its first 48 bits are milliseconds since 1970 (RFC 9562, 5.7)."""
-    return datetime.fromtimestamp(int(message_id.replace("-", "")[:12], 16) / 1000, UTC)
+def before(message_id: str, document: Document) -> bool:
+    """Whether the document was written before that UUIDv7 was made: its first 48 bits are milliseconds since 1970 (RFC 9562, 5.7).
+
+    Compared as numbers: they reach the year 10889, and dates end with 9999.
+    """
+    made = int(message_id.replace("-", "")[:12], 16)
+    return (document.time - _EPOCH) // _MILLISECOND < made
 
 
 def early_problems(notification: Reference | None, document: Document) -> list[Problem]:
     """Rule N03: the notification's id tells when it was begun."""
-    if notification is None or document.time >= begun(notification.id):
+    if notification is None or not before(notification.id, document):
         return []
     return [breach("N03", "early", "/time")]
 

@@ -38,6 +38,7 @@ _CODES = {
     "too_short": "document-range",
     "too_long": "document-range",
     "int_parsing_size": "document-range",
+    "two_sizes": "document-range",
 }
 _TEXTUAL = frozenset({"document-format", "literal_error", "union_tag_invalid"})
 _WANTED = {"int_type": "whole-number", "bool_type": "yes-or-no", "tuple_type": "list"}
@@ -46,6 +47,7 @@ _BOUNDS = {
     "too_long": ("too-many", "max_length"),
     "greater_than_equal": ("too-small", "ge"),
     "less_than_equal": ("too-large", "le"),
+    "two_sizes": ("two-sizes", ""),
 }
 
 

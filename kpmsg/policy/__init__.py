@@ -326,7 +326,7 @@ class Practice:
         """Whether a number of our Participant's can have been issued by nobody but us, so that we may deny it.
 
         True where the Participant has one authority; else only for numbers that our own published series allot to us. Another
-        office's certificate must never be called a counterfeit because this office does not know it (I17).
+        office's certificate must never be called a counterfeit because this office does not know it.
         """
         if len(participant_of(self.me).authorities) < 2:
             return True

@@ -105,12 +105,11 @@ class Series(Dated):
 
 
 def normalised(key: str, series: Iterable[Series]) -> str:
-    """`key` as the issuer whose `series` these are writes it; of several series that fit, the one with the longest letters.
+    """`key` as the issuer whose `series` these are writes it. Of several that fit, any: they agree on how zeros are read (P7).
 
     Idempotent. `series` may be those of many years: how zeros are read does not change with the day.
     """
-    fitting = [each for each in series if each.number(key) is not None]
-    return max(fitting, key=lambda each: len(each.letters)).key(key) if fitting else key
+    return next((each.key(key) for each in series if each.number(key) is not None), key)
 
 
 def near(key: str, series: Sequence[Series] = ()) -> tuple[str, ...]:

@@ -66,7 +66,7 @@ async def _answer_one(
         await database.write(lambda c: answers.settle(c, about))
         return
     if not owed.certain and not may_deny(peers, owed.author, about):
-        return  # "never issued" may only be said by a node that knows all that it has issued (I17)
+        return  # "never issued" may only be said by a node that knows all that it has issued
     if identity.signs_at_once:
         items = compose([owed.draft], identity, now, practice)
     else:

@@ -102,7 +102,7 @@ class Peer:
 
 
 def may_deny(peers: Mapping[str, Peer], author: str, document_id: str) -> bool:
-    """Whether "never issued" may be said of a document by `author`: do we know all that we have issued (I17)?
+    """Whether "never issued" may be said of a document by `author`: do we know all that we have issued?
 
     Every partner must have answered since the start, and the author once more in an exchange that began after this was first
     asked: it may hold what we have forgotten, and tells us when we ask. If it has not, it is asked now.

@@ -17,7 +17,8 @@ import pytest
 from sqlalchemy import select, update
 
 from kpmsg import documents
-from kpmsg.case.prefill import LEFT_OUT, changed, prefill
+from kpmsg.case.filling import LEFT_OUT, changed
+from kpmsg.case.prefill import prefill
 from kpmsg.case.states import State
 from kpmsg.errors import DraftError
 from kpnode.node import Node
@@ -114,9 +115,10 @@ async def test_a_reweighed_parcel_is_queried_answered_and_amended(pair: list[tup
         doubts = [{"field": "parcels", "notified": str(parcels), "found": str(parcels + 1)}]
         await say(ae, "discrepancy-query", {"/doubts": doubts})
         open_case = await agreed(play, State.CONFIRMED_WITH_DISCREPANCY)
-        await until_case(bw, lambda c: c["waits"] == "us")
+        await until_case(bw, lambda c: "query" in {matter["kind"] for matter in c["matters"]})
         assert open_case["differences"][0]["field"] == "parcels"
-        assert (await case(ae))["waits"] == "them"
+        whose = {matter["kind"]: matter["whose"] for matter in (await case(ae))["matters"]}
+        assert whose == {"query": ["BW"], "irregularity-report": ["AE"]}
         await say(bw, "discrepancy-response")
         await say(bw, "export-amendment", {"/content/parcels": parcels + 1})
         await until_case(ae, lambda c: c["revision"] == 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -28,10 +29,10 @@ def desks() -> Desks:
     ("changes", "field", "code"),
     [
         ({"/found/parcels": 9}, "parcels", "I04"),
-        ({"/exporter/name": "Somebody Else"}, "exporter", "I22"),
-        ({"/exporter/country": "ZA"}, "exporter", "I22"),
-        ({"/importer/name": "Somebody Else"}, "importer", "I22"),
-        ({"/country_of_destination": "FR"}, "destination", "I22"),
+        ({"/exporter/name": "Somebody Else"}, "exporter", "I23"),
+        ({"/exporter/country": "ZA"}, "exporter", "I23"),
+        ({"/importer/name": "Somebody Else"}, "importer", "I23"),
+        ({"/country_of_destination": "FR"}, "destination", "I23"),
     ],
 )
 def test_what_differs_is_told_before_it_is_signed_and_again_when_it_arrives(
@@ -59,7 +60,7 @@ def test_other_goods_of_the_same_weight_are_a_discrepancy(desks: Desks) -> None:
     lines = [{"hs": "7102.21", "carats": carats}]
     assert {line["hs"] for line in shipment()["data"]["lines"]} != {"7102.21"}
     confirmation = importer.say("import-confirmation", 4, {"/found/lines": lines})
-    assert codes(exporter.hear(confirmation)) == {"I22": "warn", "I07": "warn"}
+    assert codes(exporter.hear(confirmation)) == {"I23": "warn", "I07": "warn"}
     assert both(exporter, importer) is State.CONFIRMED_WITH_DISCREPANCY
 
 
@@ -89,6 +90,8 @@ def _lighter(share: str) -> dict[str, Any]:
 def test_a_large_difference_of_weight_is_an_irregularity_even_if_it_is_listed(desks: Desks) -> None:
     exporter, importer = desks
     assert codes(exporter.hear(importer.say("import-confirmation", 4, _lighter("0.94")))) == {"I05": "hold"}
+    [report] = [each for each in exporter.case().matters if each.kind == "irregularity-report"]
+    assert (report.whose, (report.due or report.since) - report.since > timedelta(days=27)) == (("AE",), True)
 
 
 def test_how_large_is_what_the_importer_has_published(desks: Desks) -> None:

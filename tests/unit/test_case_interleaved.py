@@ -2,13 +2,15 @@
 
 Hypothesis writes the conversations. Each side says what its own software would let it say, from what has reached it so far;
 the two directions are delivered in order, each at its own pace; nodes answer by themselves, as real ones do. Nothing
-is ever looked at in an order that the other side shares.
+is ever looked at in an order that the other side shares. And once more with software that says whatever it likes: the rules of
+the other side are then all that there is.
 """
 
 from __future__ import annotations
 
 import random
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,9 +26,37 @@ from kpmsg.errors import DraftError
 from kpmsg.policy import Practice
 from tests.conversation import Desk, shipment
 
-MOVES: dict[str, list[tuple[str, dict[str, Any]]]] = {
+Changes = dict[str, Any]
+CERTIFICATE = shipment()["data"]["certificate"]
+EMPTY = {"/found": {"parcels": 0, "carats": "0.00", "lines": []}}
+OPENED = {"/irregularities": ["seal_broken"], "/description": "Opened on the way."}
+
+
+def again() -> dict[str, Any]:
+    """Another shipment under the same number."""
+    other = shipment(n=7)
+    other["data"]["certificate"] = CERTIFICATE
+    return other
+
+
+def asked(whom: str) -> dict[str, Any]:
+    return {"type": "certificate-query", "recipient": whom, "data": {"certificate": CERTIFICATE}}
+
+
+def passing() -> dict[str, Any]:
+    data = {"certificate": CERTIFICATE, "destination": "IN", "parcels": 1, "carats": "10.00"}
+    data |= {"places": ["Dubai"], "expected_entry": "2026-03-04", "expected_exit": "2026-03-05"}
+    return {"type": "transit-notice", "recipient": "AE", "data": data}
+
+
+WHOLE = {"shipment": shipment(), "another": again(), "query": asked("BW"), "transit": passing()}
+"""Drafts that are not written from a case."""
+
+MOVES: dict[str, list[tuple[str, Changes]]] = {
     "BW": [
-        ("export-notification", {}),
+        ("shipment", {}),
+        ("another", {}),
+        ("transit", {}),
         ("export-amendment", {"/content/issuing_authority": "Diamond Hub"}),
         ("export-amendment", {"/content/parcels": 3}),
         ("cancellation", {}),
@@ -36,16 +66,26 @@ MOVES: dict[str, list[tuple[str, dict[str, Any]]]] = {
         ("discrepancy-response", {}),
         ("withdrawal", {"/reason": "A mistake."}),
         ("message", {"/text": "Please call us.", "/answer_wanted": True}),
+        ("import-confirmation", {}),
     ],
     "AE": [
+        ("query", {}),
         ("arrival-notice", {"/place": "Dubai"}),
         ("import-confirmation", {}),
-        ("import-confirmation", {"/outcome": "detained"}),
+        ("import-confirmation", {"/notification": None}),
+        ("import-confirmation", {"/outcome": "not_received", **EMPTY}),
+        *[
+            ("import-confirmation", {"/outcome": outcome})
+            for outcome in ("detained", "partial", "seized", "refused_returned", "confirmed_after_remedy")
+        ],
+        ("import-confirmation", {"/outcome": "arrived_despite_cancellation"}),
         ("import-confirmation", {"/found/parcels": 99, "/outcome": "confirmed_with_discrepancy"}),
+        ("import-confirmation", {"/seals_intact": "no"}),
         ("confirmation-correction", {"/content/found/parcels": 3}),
         ("confirmation-status", {}),
         ("discrepancy-query", {"/doubts/0/found": "11.00"}),
-        ("irregularity-notice", {"/irregularities": ["weight"], "/description": "Too light."}),
+        ("irregularity-notice", OPENED),
+        ("irregularity-notice", OPENED | {"/measure": "seized"}),
         ("return-notice", {"/reason": "Refused."}),
         ("withdrawal", {"/reason": "A mistake."}),
         ("message", {"/text": "What is this?"}),
@@ -55,24 +95,23 @@ MOVES: dict[str, list[tuple[str, dict[str, Any]]]] = {
 
 @dataclass
 class Pair:
-    """Two desks and the two directions between them."""
+    """Two desks and the two directions between them. Who is not `honest` says what breaks rules, too."""
 
     desks: dict[str, Desk] = field(default_factory=lambda: {me: Desk(me) for me in MOVES})
     on_the_way: dict[str, deque[Filed]] = field(default_factory=lambda: {me: deque() for me in MOVES})
     claims: dict[str, str] = field(default_factory=dict)
     hour: int = 0
+    honest: bool = True
 
     def say(self, me: str, name: str, changes: dict[str, Any]) -> None:
         desk = self.desks[me]
         self.hour += 1
         try:
-            if name == "export-notification":
-                item = desk.tell(shipment(), self.hour)
-            else:
-                item = desk.say(name, self.hour, changes)
+            item = desk.tell(WHOLE[name], self.hour) if name in WHOLE else desk.say(name, self.hour, changes)
         except (NothingToSayError, DraftError, KeyError, IndexError):
             return
-        if any(problem.severity == "reject" for problem in desk.may_say(item)) or not self._claimed(item):
+        refused = any(problem.severity == "reject" for problem in desk.may_say(item))
+        if self.honest and (refused or not self._claimed(item)):
             desk.file.remove(item)
             return
         self.on_the_way[me].append(item)
@@ -106,34 +145,40 @@ class Pair:
                 self.deliver(me)
 
 
+MOST = max(map(len, MOVES.values())) - 1
+Step = tuple[str, str, int]
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("deliver"), st.sampled_from(sorted(MOVES)), st.just(0)),
-        st.tuples(st.just("say"), st.sampled_from(sorted(MOVES)), st.integers(0, 10)),
+        st.tuples(st.just("say"), st.sampled_from(sorted(MOVES)), st.integers(0, MOST)),
     ),
     max_size=30,
 )
 
 
-def play(steps: list[tuple[str, str, int]]) -> Pair:
-    pair = Pair()
-    pair.say("BW", "export-notification", {})
+def walk(pair: Pair, steps: list[Step], *, announced: bool) -> Iterator[None]:
+    """The conversation, step by step; most begin with a notification."""
+    if announced:
+        pair.say("BW", "shipment", {})
+        yield
     for kind, me, which in steps:
         if kind == "deliver":
             pair.deliver(me)
         else:
-            name, changes = MOVES[me][which % len(MOVES[me])]
-            pair.say(me, name, changes)
+            pair.say(me, *MOVES[me][which % len(MOVES[me])])
+        yield
+
+
+def play(steps: list[Step], *, announced: bool = True, honest: bool = True) -> Pair:
+    """The whole conversation, until everything has arrived."""
+    pair = Pair(honest=honest)
+    deque(walk(pair, steps, announced=announced), maxlen=0)
     pair.settle()
     return pair
 
 
-@given(STEPS, st.randoms(use_true_random=False))
-@settings(max_examples=300, deadline=None)
-def test_both_sides_see_the_same_case_whatever_crossed(
-    steps: list[tuple[str, str, int]], chance: random.Random
-) -> None:
-    pair = play(steps)
+def agreed(pair: Pair, chance: random.Random) -> tuple[Case, list[Filed]]:
+    """The case that both have come to, whatever came first."""
     exporter, importer = pair.desks["BW"], pair.desks["AE"]
     assert {item.id for item in exporter.file} == {item.id for item in importer.file}, "nothing is lost"
     case = exporter.case()
@@ -142,7 +187,25 @@ def test_both_sides_see_the_same_case_whatever_crossed(
         order = list(exporter.file)
         chance.shuffle(order)
         assert fold("BW000001", order, Practice("AE")) == case
-    holds_together(case, exporter.file)
+    return case, exporter.file
+
+
+@given(st.booleans(), STEPS, st.randoms(use_true_random=False))
+@settings(max_examples=400, deadline=None)
+def test_both_sides_see_the_same_case_whatever_crossed(
+    announced: bool, steps: list[Step], chance: random.Random
+) -> None:
+    case, file = agreed(play(steps, announced=announced), chance)
+    if file:
+        holds_together(case, file)
+
+
+@given(STEPS, st.randoms(use_true_random=False))
+@settings(max_examples=300, deadline=None)
+def test_both_sides_see_the_same_case_even_if_their_software_keeps_no_rule(
+    steps: list[Step], chance: random.Random
+) -> None:
+    holds_together(*agreed(play(steps, honest=False), chance))
 
 
 def holds_together(case: Case, file: list[Filed]) -> None:
@@ -171,19 +234,13 @@ def _came(item: Filed) -> bool:
     return isinstance(content, ImportConfirmation) and content.outcome != "not_received"
 
 
-@given(STEPS)
+@given(st.booleans(), STEPS)
 @settings(max_examples=100, deadline=None)
 def test_a_case_never_depends_on_what_is_still_on_its_way_being_known(
-    steps: list[tuple[str, str, int]],
+    announced: bool, steps: list[Step]
 ) -> None:
     """At every moment, each side can compute its own case from what it has, and no order of it matters."""
     pair = Pair()
-    pair.say("BW", "export-notification", {})
-    for kind, me, which in steps:
-        if kind == "deliver":
-            pair.deliver(me)
-        else:
-            name, changes = MOVES[me][which % len(MOVES[me])]
-            pair.say(me, name, changes)
+    for _ in walk(pair, steps, announced=announced):
         for desk in pair.desks.values():
             assert fold("BW000001", reversed(desk.file), desk.practice) == desk.case()

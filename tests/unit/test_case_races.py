@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from kpmsg.case import State, fold
+from kpmsg.case.filling import LEFT_OUT
 from kpmsg.case.objections import objections
-from kpmsg.case.prefill import LEFT_OUT, prefill
+from kpmsg.case.prefill import prefill
 from kpmsg.case.replies import answer_draft
 from kpmsg.case.standing import Filed
 from kpmsg.documents import parse
@@ -58,6 +59,7 @@ def test_C1_the_same_document_again_has_no_effect(desks: Desks) -> None:
     assert importer.hear(notification, notification) == []
     assert importer.case() == before
     assert both(exporter, importer) is State.NOTIFIED
+    assert fold("BW000001", [notification, notification], importer.practice) == before, "a set, however given"
 
 
 def test_C2_one_number_notified_twice_with_other_content_is_disputed_and_both_are_kept(desks: Desks) -> None:
@@ -287,11 +289,8 @@ def test_C10_a_confirmation_after_the_certificate_has_expired_is_accepted_and_fl
 ) -> None:
     exporter, importer, _ = desks
     late = importer.say("import-confirmation", 24 * 90)
-    assert codes(screen(late.document, Practice("BW"), received=late.document.time)).get("C07") in {
-        "hold",
-        None,
-    }
-    assert "reject" not in codes(exporter.hear(late)).values()
+    assert codes(importer.may_say(late)) == {"C07": "hold"}
+    assert codes(exporter.hear(late)) == {"C07": "hold"}
     assert both(exporter, importer) is State.CONFIRMED
     assert "late" in exporter.case().flags
 
@@ -307,7 +306,7 @@ def test_C11_figures_that_differ_make_a_discrepancy_with_every_field_told(desks:
     assert both(exporter, importer) is State.CONFIRMED_WITH_DISCREPANCY
     (difference,) = exporter.case().differences
     assert (difference.field, difference.notified, difference.found) == ("parcels", str(sent), str(sent + 1))
-    assert exporter.case().turn == "exporter"
+    assert exporter.case().turn == "both", "the exporter explains it, the importer reports it"
 
 
 def test_C11_a_difference_within_the_importers_published_tolerance_is_shown_and_no_discrepancy(
@@ -401,14 +400,45 @@ def test_C16_a_document_of_an_unknown_type_is_kept_rejected_and_read_after_an_up
     exporter.hear(rejection)
     assert both(exporter, importer) is before
     assert unknown.id in {item.id for item in importer.file}, "it is kept"
-    importer.file = [known for known in importer.file if known.id != rejection.id]
+
+
+def test_C16_what_was_rejected_as_unknown_has_its_effect_once_it_is_read_and_the_rejection_withdrawn(
+    desks: Desks,
+) -> None:
+    exporter, importer, _ = desks
+    cancellation = exporter.say("cancellation", 1)
+    unread = Filed(cancellation.id, cancellation.document.model_copy(update={"data": None}))
+    rejection = importer.reject(unread, importer.hear(unread), 2)
+    exporter.hear(rejection)
+    assert {exporter.case().state, importer.case().state} == {State.NOTIFIED}
+    importer.file = [cancellation if item.id == unread.id else item for item in importer.file]
+    assert both(exporter, importer) is State.NOTIFIED, "an upgrade alone changes nothing between the two"
+    reading = {"withdraws": rejection.id, "reason": "It is understood now."}
+    exporter.hear(
+        importer.tell(
+            {"type": "withdrawal", "recipient": "BW", "subject": "BW000001", "data": reading}, 24 * 9
+        )
+    )
+    assert both(exporter, importer) is State.CANCELLED
 
 
 # -- the race rules ----------------------------------------------------------------------------------------------------
 
 
-def test_race_a_cancellation_crossing_a_confirmation_keeps_both(desks: Desks) -> None:
-    test_C5_a_cancellation_that_crosses_a_confirmation_waits_for_both(desks)
+@pytest.mark.parametrize("outcome", ["confirmed", "detained", "partial"])
+def test_race_a_cancellation_crossing_a_confirmation_keeps_both(desks: Desks, outcome: str) -> None:
+    exporter, importer, notification = desks
+    cancellation = exporter.say("cancellation", 5)
+    confirmation = importer.say("import-confirmation", 4, {"/outcome": outcome})
+    assert codes(importer.hear(cancellation)) == {"A02": "hold"}
+    assert codes(exporter.hear(confirmation)) == {"I08": "hold"}
+    assert both(exporter, importer) is State.CROSSED_CANCELLATION
+    case = importer.case()
+    assert (case.current, case.cancellation, case.confirmations) == (
+        notification.id,
+        cancellation.id,
+        (confirmation.id,),
+    )
 
 
 def test_race_b_amendment_after_confirmation_is_rejected_unless_it_is_the_outcome_of_a_query(
@@ -422,7 +452,7 @@ def test_race_b_amendment_after_confirmation_is_rejected_unless_it_is_the_outcom
     query = importer.say("discrepancy-query", 5, {"/doubts": doubts})
     exporter.hear(query)
     assert both(exporter, importer) is State.CONFIRMED_WITH_DISCREPANCY
-    assert exporter.case().turn == "exporter"
+    assert {matter.kind for matter in exporter.case().matters} == {"query", "irregularity-report"}
     response = exporter.say("discrepancy-response", 30)
     amendment = exporter.say("export-amendment", 31, {"/content/parcels": sent + 1})
     assert exporter.may_say(amendment) == []
@@ -438,6 +468,15 @@ def test_race_c_the_same_confirmation_twice_is_one_and_another_is_refused(desks:
     confirmation = importer.say("import-confirmation", 4)
     assert exporter.hear(confirmation, confirmation) == []
     assert both(exporter, importer) is State.CONFIRMED
+    other = write_confirmation(importer, 5, {"/supersedes": LEFT_OUT})
+    assert codes(importer.may_say(other)) == {"I09": "reject"}
+    problems = exporter.hear(other)
+    assert codes(problems) == {"I09": "reject"}
+    assert exporter.case().state is State.CONFIRMED_TWICE, "until the rejection is there"
+    importer.file.append(other)
+    importer.hear(exporter.reject(other, problems, 6))
+    assert both(exporter, importer) is State.CONFIRMED
+    assert importer.case().confirmations == (confirmation.id,)
 
 
 def test_race_d_an_amendment_before_its_notification_waits_for_it() -> None:
@@ -463,7 +502,19 @@ def test_race_d_a_cancellation_before_its_notification_waits_for_it() -> None:
 
 
 def test_race_e_a_notification_after_the_confirmation_is_attached_and_reopens_nothing() -> None:
-    test_C9_a_confirmation_before_the_notification_is_kept_and_the_late_notification_attached()
+    exporter, importer = Desk("BW"), Desk("AE")
+    notification = exporter.tell(shipment())
+    sent = notification.document.data.parcels  # type: ignore[union-attr]
+    found = {"/notification": None, "/found/parcels": sent + 1}
+    confirmation = write_confirmation(Desk("AE", file=[notification]), 3, found)
+    importer.file.append(confirmation)
+    assert codes(exporter.hear(confirmation)) == {"I04": "warn", "I07": "warn"}
+    assert importer.hear(notification) == []
+    assert both(exporter, importer) is State.CONFIRMED_WITH_DISCREPANCY, "compared"
+    case = importer.case()
+    assert (case.current, case.confirmations) == (notification.id, (confirmation.id,)), "attached"
+    kinds = {matter.kind for matter in case.matters}
+    assert kinds == {"discrepancy", "irregularity-report"}, "no confirmation is due again"
 
 
 def test_race_f_the_same_id_over_other_bytes_is_a_security_event(desks: Desks) -> None:

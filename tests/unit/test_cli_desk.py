@@ -14,8 +14,17 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from kpmsg import cli, documents
-from kpmsg.case.filling import Tolerance, WishError, followed, number_range, type_of, wishes
-from kpmsg.case.prefill import FROM_A_CASE, LEFT_OUT, changed
+from kpmsg.case.filling import (
+    LEFT_OUT,
+    Tolerance,
+    WishError,
+    changed,
+    followed,
+    number_range,
+    type_of,
+    wishes,
+)
+from kpmsg.case.prefill import FROM_A_CASE
 from kpmsg.cli import edge as cli_edge
 from kpmsg.client import asking
 from kpmsg.documents import TYPES
@@ -181,15 +190,26 @@ def test_ranges_of_numbers(written: str, meant: dict[str, str]) -> None:
 
 @pytest.mark.parametrize(
     "written",
-    ["BW 000100-000199", "BW 000100 to 000199", "BW 000100..199", "BW 000100 \u2013 199", "BW 100 - 199"],
+    [
+        "BW 000100-000199",
+        "BW 000100/000199",
+        "BW 000100 to 000199",
+        "BW 000100..199",
+        "BW 000100 \u2013 199",
+        "BW 100 - 199",
+        "EU 000100-EC 000199",
+        "BW 000100/BW 000199",
+        "BW 000100, BW 000199",
+        "BW000100BW000199",
+    ],
 )
-def test_half_a_range_is_not_taken_for_a_single_number(written: str) -> None:
+def test_what_may_be_a_range_is_not_taken_for_a_single_number(written: str) -> None:
     with pytest.raises(WishError, match="write both of its numbers whole"):
         number_range(written)
 
 
-def test_a_single_number_that_looks_like_half_a_range_can_be_named() -> None:
-    number = "BW 0001-0002"
+@pytest.mark.parametrize("number", ["BW 0001-0002", "BW 2026/KP 17", "BW 1-KP-5"])
+def test_a_single_number_that_looks_like_a_range_can_be_named(number: str) -> None:
     assert number_range(f"{number} - {number}") == {"first": number, "last": number}
 
 

@@ -230,6 +230,25 @@ def test_counts_are_whole_numbers_within_reason() -> None:
         assert (error.code, error.pointer) == (code, "/data/parcels")
 
 
+WITH_FILES = [name for name in FULL if any(path[-1] == "attachments" for path, _ in members(written(name)))]
+
+
+@pytest.mark.parametrize("name", WITH_FILES)
+def test_a_file_has_one_size_however_often_it_is_named(name: str) -> None:
+    """The whole of what a document names is limited; a second, smaller size must not pass for the first."""
+    document = written(name)
+    path, files = next((path, value) for path, value in members(document) if path[-1] == "attachments")
+    files.append(files[0] | {"name": "again.pdf"})
+    assert parse(dumps(document)).supported
+    files[-1]["size"] += 1
+    error = refusal(dumps(document))
+    assert (error.code, error.pointer) == ("document-range", pointer(path))
+
+
+def test_every_type_that_has_attachments_is_tried() -> None:
+    assert len(WITH_FILES) >= 9
+
+
 def test_a_subject_is_the_key_of_the_certificate() -> None:
     error = refusal(notification("/subject", "BW012346"))
     assert (error.code, error.pointer) == ("document-subject", "/subject")

@@ -111,6 +111,12 @@ def test_every_rule_is_said_in_five_languages_with_the_same_facts(code: str, nam
     spoken(DATA[code]["says"][name])
 
 
+@pytest.mark.parametrize("language", ["fr", "pt", "es", "ru"])
+def test_what_a_rule_quotes_stands_in_the_quotation_marks_of_the_language(language: str) -> None:
+    texts = [DATA[code]["says"][name][language] for code, name in TOLD]
+    assert [text for text in texts if '"' in text] == []
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_every_fault_of_form_is_said_in_five_languages_with_the_same_facts(form: str) -> None:
     spoken(FORMS[form])

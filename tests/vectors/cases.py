@@ -270,14 +270,19 @@ def _detained(talk: Talk) -> None:
     talk.ae_says("import-confirmation", 30, outcome="detained")
 
 
-@tale("state-returned", "state", State.RETURNED, "refused and returned")
+@tale("state-returned", "state", State.RETURNED, "refused and returned; the confirmation of it is due")
 def _returned(talk: Talk) -> None:
     talk.notified()
     talk.ae_says("irregularity-notice", 30, irregularities=["weight"], description="Too light.")
     talk.ae_says("return-notice", 40, reason="Refused.")
 
 
-@tale("state-seized", "state", State.SEIZED, "seized, told by the irregularity notice alone")
+@tale(
+    "state-seized",
+    "state",
+    State.SEIZED,
+    "seized, told by the irregularity notice alone; the confirmation is due",
+)
 def _seized(talk: Talk) -> None:
     talk.notified()
     talk.ae_says(
@@ -407,6 +412,27 @@ def _promised(talk: Talk) -> None:
     talk.notified()
     talk.bw_says("confirmation-request", 24 * 40)
     talk.ae_says("confirmation-status", 24 * 41, standing="under_inspection", decision_expected="2026-04-20")
+
+
+@tale(
+    "matter-wish",
+    "matter",
+    State.ARRIVED,
+    "the day wished for stays, although the arrival notice promises an earlier one",
+)
+def _wished(talk: Talk) -> None:
+    draft = shipment()
+    draft["data"]["confirmation"] = {"requested": True, "reply_by": "2026-05-20"}
+    talk.ae.hear(talk.bw.tell(draft))
+    talk.ae_says("arrival-notice", 24, place="Dubai", decision_expected="2026-03-20")
+
+
+@tale("matter-no-answer", "matter", State.ASKED_ABOUT, "a message does not answer a certificate query")
+def _no_answer(talk: Talk) -> None:
+    query = write(_draft("certificate-query", "BW", parcels=1), "AE", START)
+    talk.both(query)
+    said = _draft("message", "AE", in_reply_to=query.id, text="We shall look into it.")
+    talk.both(write(said, "BW", START + timedelta(hours=1)))
 
 
 @tale("matter-investigation", "matter", State.ARRIVED, "a query was answered: it is being looked into")

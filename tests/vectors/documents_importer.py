@@ -13,6 +13,8 @@ NOTIFICATION = {"id": "019cb2f6-5e00-7c21-9d3a-5b0e7f1c2a44", "digest": "4d" * 3
 """Begun on 3 March 2026, as its id tells."""
 FILE = {"name": "seal.jpg", "media_type": "image/jpeg", "sha256": "a7" * 32, "size": 482_113}
 EARLY = "2026-03-01T09:00:00Z"
+FAR = "ffffffff-ffff-7fff-bfff-ffffffffffff"
+"""The last id that there can be: made in the year 10889, which many calendars do not reach."""
 
 _NOTICES = ("arrival-notice", "discrepancy-query", "irregularity-notice", "return-notice")
 _WITH_FILES = (
@@ -333,6 +335,11 @@ def _shared(made: Scenarios) -> None:
         made.sound(
             f"{name}-early", "before its notification", IMPORTER, draft(name, *changes), *problems, time=EARLY
         )
+    for name, code in (("arrival-notice", "N03"), ("import-confirmation", "T02")):
+        made.sound(
+            f"{name}-far", "its notification has the last id that there can be", IMPORTER,
+            draft(name, ("/notification/id", FAR)), (code, "warn", "/time"),
+        )  # fmt: skip
     for name in (*_NOTICES, "import-confirmation", "confirmation-status"):
         made.sound(
             f"{name}-recipient", "written to somebody who did not issue the certificate", IMPORTER,

@@ -14,7 +14,8 @@ from functools import cache
 from typing import Any, Final, NamedTuple
 
 from kpmsg import documents
-from kpmsg.case.prefill import LEFT_OUT, Draft, changed, prefill
+from kpmsg.case.filling import LEFT_OUT, changed
+from kpmsg.case.prefill import Draft, prefill
 from kpmsg.case.replies import rejection_draft
 from kpmsg.case.standing import Filed
 from kpmsg.documents import TYPES

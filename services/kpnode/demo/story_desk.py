@@ -14,8 +14,8 @@ from itertools import count
 from typing import Any, Final, TypeVar
 
 from kpmsg import documents, strictjson
-from kpmsg.case.filling import followed
-from kpmsg.case.prefill import changed, prefill
+from kpmsg.case.filling import changed, followed
+from kpmsg.case.prefill import prefill
 from kpmsg.documents import Content, Document
 from kpnode import drafting
 from kpnode.demo.story_nodes import Office
