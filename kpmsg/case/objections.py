@@ -32,7 +32,7 @@ from kpmsg.documents import (
     Withdrawal,
 )
 from kpmsg.errors import Problem
-from kpmsg.policy.screening import arrived_late
+from kpmsg.policy.screening import arrived_out_of_time, notified_late
 from kpmsg.rules import breach
 
 UNCERTAIN: Final = "I01"
@@ -129,6 +129,9 @@ def _notification(item: Filed, standing: Standing, *, ours: bool) -> Iterator[Pr
     )
     if not mistaken and (rivals or used):
         yield breach("C04", "again", "/data/certificate/number_raw", severity="reject" if ours else "hold")
+    came = [day for day in map(_came, standing.effective) if day is not None]
+    if came and (late := notified_late(item.document, min(came))) is not None:
+        yield late
 
 
 def _whose(item: Filed, target: Filed, *kinds: type) -> Iterator[Problem]:
@@ -277,9 +280,21 @@ def _late(item: Filed, standing: Standing) -> Iterator[Problem]:
             return
     notified = standing.active or standing.notifications
     if arrived is not None and notified:
-        late = arrived_late(content_of(standing.versions(notified[-1])[-1]), arrived, place)
+        late = arrived_out_of_time(content_of(standing.versions(notified[-1])[-1]), arrived, place)
         if late is not None:
             yield late
+
+
+def _came(item: Filed) -> date | None:
+    """The day on which goods were presented, if the document tells of it."""
+    match item.data:
+        case ArrivalNotice(date_presented=day):
+            return day
+        case ImportConfirmation() as content:
+            return _arrival(content, "")[0]
+        case ConfirmationCorrection(content=content):
+            return _arrival(content, "")[0]
+    return None
 
 
 def _arrival(content: ImportConfirmation, at: str) -> tuple[date | None, str]:

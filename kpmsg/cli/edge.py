@@ -70,11 +70,11 @@ def moment(written: str | None = None) -> datetime:
 
     try:
         meant = datetime.now(UTC) if written is None else datetime.fromisoformat(written)
-        if meant.tzinfo is not None:
-            return meant.astimezone(UTC)
+        if meant.tzinfo is None:
+            raise ValueError("no offset")
+        return meant.astimezone(UTC)
     except (ValueError, OverflowError):  # the latter if it is in no year of UTC
-        pass
-    fail("write the time like 2026-03-31T14:05:09Z")
+        fail("write the time like 2026-03-31T14:05:09Z")
 
 
 def new_id() -> UUID:

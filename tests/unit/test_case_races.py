@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -461,6 +462,20 @@ def test_race_d_a_cancellation_before_its_notification_waits_for_it() -> None:
 
 def test_race_e_a_notification_after_the_confirmation_is_attached_and_reopens_nothing() -> None:
     test_C9_a_confirmation_before_the_notification_is_kept_and_the_late_notification_attached()
+
+
+def test_race_e_a_notification_of_what_was_presented_days_before_is_called_late() -> None:
+    exporter, importer = Desk("BW"), Desk("AE")
+    on_time, late = (write(shipment(), "BW", START + timedelta(days=days)) for days in (1.5, 3))
+    blind = Desk("AE", file=[write(shipment(), "BW", START)])
+    arrival = blind.say(
+        "arrival-notice", 24, {"/date_presented": "2026-03-03", "/notification": None, "/place": "DXB"}
+    )
+    importer.file.append(arrival)
+    exporter.file.append(arrival)
+    assert codes(exporter.may_say(late)) == codes(importer.hear(late)) == {"T01": "warn"}
+    importer.file.remove(late)
+    assert importer.hear(on_time) == []
 
 
 def test_race_f_the_same_id_over_other_bytes_is_a_security_event(desks: Desks) -> None:
