@@ -1,40 +1,19 @@
-"""Which files a document names, and how much that may be (protocol/attachments.md, G1 and G2).
+"""Which files a document names (protocol/attachments.md, G2).
 
 A document names its files by digest in `attachments`, wherever its type has that field: of its own content, and of the whole content that
-an amendment or a correction brings along. This module reads the names and decides the limits. It refuses to know where the bytes
-are: a store asks with `named`, and a reader with `find`.
+an amendment or a correction brings along. This module reads the names. How much may be named is a rule of documents
+(S09, `kpmsg.documents.plausible`). It refuses to know where the bytes are: a store asks with `named`, and a reader with `find`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
 
 from kpmsg.documents import Document
-from kpmsg.documents.particulars import Attachment
-from kpmsg.errors import Problem
+from kpmsg.documents.particulars import MAX_FILE, MAX_FILES, MAX_TOTAL, MEDIA_TYPES, Attachment
 
-MAX_FILE: Final = 10 * 1024 * 1024
-"""Bytes of one file, at most."""
-
-MAX_TOTAL: Final = 50 * 1024 * 1024
-"""Bytes of all the files that one document names, at most."""
-
-MAX_FILES: Final = 50
-"""How many files one document names, at most."""
-
-MEDIA_TYPES: Final = (
-    "application/json",
-    "application/pdf",
-    "application/xml",
-    "image/jpeg",
-    "image/png",
-    "image/tiff",
-    "text/csv",
-    "text/plain",
-)
-"""What files are made of. Nothing that a browser would run."""
+__all__ = ["MAX_FILE", "MAX_FILES", "MAX_TOTAL", "MEDIA_TYPES", "Named", "find", "named"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +39,3 @@ def _named(content: object, at: str) -> Iterator[Named]:
 def find(document: Document, digest: str) -> Attachment | None:
     """What the document says of the file with this digest; None if it names none."""
     return next((one.attachment for one in named(document) if one.attachment.sha256 == digest), None)
-
-
-def excesses(files: list[Named]) -> list[Problem]:
-    """What is more than a document may name: `attachment-size` for a file, `attachment-total` for all of them together."""
-    problems = [
-        Problem(
-            "attachment-size",
-            f"A file may have at most {MAX_FILE} bytes; this one would have {one.attachment.size}.",
-            f"{one.pointer}/size",
-        )
-        for one in files
-        if one.attachment.size > MAX_FILE
-    ]
-    sizes = {one.attachment.sha256: one.attachment.size for one in files}
-    if len(files) > MAX_FILES or sum(sizes.values()) > MAX_TOTAL:
-        text = f"A document may name at most {MAX_FILES} files with {MAX_TOTAL} bytes together."
-        problems.append(Problem("attachment-total", text, files[0].pointer.rpartition("/")[0]))
-    return problems

@@ -26,7 +26,7 @@ from kpmsg.documents import (
 )
 from kpmsg.errors import Problem
 from kpmsg.policy import Practice
-from kpmsg.policy.screening import arrived_late
+from kpmsg.policy.screening import arrived_out_of_time
 from kpmsg.rules import breach
 
 UNCERTAIN: Final = "I01"
@@ -121,21 +121,28 @@ def _despite(confirmed: Confirmed, standing: Standing, *, ours: bool) -> Iterato
 
 def _late(item: Filed, standing: Standing) -> Iterator[Problem]:
     """C07, race C10: it came when its certificate had expired. Accepted, flagged, shown to an officer; never dropped."""
-    arrived: date | None
-    match item.data:
-        case ArrivalNotice(date_presented=arrived):
-            place = "/data/date_presented"
-        case ImportConfirmation() as content:
-            arrived, place = _arrival(content, "/data")
-        case ConfirmationCorrection(content=content):
-            arrived, place = _arrival(content, "/data/content")
-        case _:
-            return
+    arrived, place = _told(item)
     notified = standing.active or standing.notifications
     if arrived is not None and notified:
-        late = arrived_late(content_of(standing.versions(notified[-1])[-1]), arrived, place)
+        late = arrived_out_of_time(content_of(standing.versions(notified[-1])[-1]), arrived, place)
         if late is not None:
             yield late
+
+
+def day_of_arrival(item: Filed) -> date | None:
+    """The day on which goods were presented, if the document tells of it."""
+    return _told(item)[0]
+
+
+def _told(item: Filed) -> tuple[date | None, str]:
+    match item.data:
+        case ArrivalNotice(date_presented=day):
+            return day, "/data/date_presented"
+        case ImportConfirmation() as content:
+            return _arrival(content, "/data")
+        case ConfirmationCorrection(content=content):
+            return _arrival(content, "/data/content")
+    return None, ""
 
 
 def _arrival(content: ImportConfirmation, at: str) -> tuple[date | None, str]:

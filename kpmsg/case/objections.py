@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
 from kpmsg.case.differences import misnamed
-from kpmsg.case.goods import about_goods, meant
+from kpmsg.case.goods import about_goods, day_of_arrival, meant
 from kpmsg.case.standing import INTERIM, WITHDRAWABLE, Confirmed, Filed, Standing, answers, content_of
 from kpmsg.documents import (
     Cancellation,
@@ -31,6 +31,7 @@ from kpmsg.documents import (
 )
 from kpmsg.errors import Problem
 from kpmsg.policy import Practice
+from kpmsg.policy.screening import notified_late
 from kpmsg.rules import breach
 
 _POINTS: Final[dict[type, str]] = {
@@ -119,6 +120,9 @@ def _notification(item: Filed, standing: Standing, *, ours: bool) -> Iterator[Pr
     )
     if not mistaken and (rivals or used):
         yield breach("C04", "again", "/data/certificate/number_raw", severity="reject" if ours else "hold")
+    came = [day for day in map(day_of_arrival, standing.effective) if day is not None]
+    if came and (late := notified_late(item.document, min(came))) is not None:
+        yield late
 
 
 def _whose(item: Filed, target: Filed, *kinds: type) -> Iterator[Problem]:

@@ -1,4 +1,4 @@
-"""The commands about drafts: `check` tells offline what is wrong with them, `submit` hands them to the node.
+"""The commands about drafts: `check` tells what is wrong with them, `submit` hands them to the node.
 
 Both read a file that holds one draft or a list of them. What is wrong is decided by `kpmsg.documents` and by the node.
 """
@@ -31,9 +31,10 @@ from kpmsg.cli.edge import (
     status_of,
     tell,
 )
-from kpmsg.cli.node import Ca, KeyFile, Plaintext, Url
+from kpmsg.cli.node import Ca, KeyFile, Plaintext, Url, refused
 
 if TYPE_CHECKING:
+    from kpmsg.client import NodeClient
     from kpmsg.errors import Problem
     from kpmsg.policy import Practice
 
@@ -41,8 +42,12 @@ if TYPE_CHECKING:
 def check(
     file: File,
     sender: Annotated[
-        str, typer.Option("--from", metavar="ADDRESS", help="Who will send it, e.g. BW or EU/antwerp.")
-    ],
+        str | None,
+        typer.Option("--from", metavar="ADDRESS", help="Who will send it, e.g. BW; else your node is asked."),
+    ] = None,
+    by_node: Annotated[
+        bool, typer.Option("--node", help="Have your node try it, which knows what was exchanged before.")
+    ] = False,
     record: Annotated[
         list[str] | None,
         typer.Option(metavar="FILE", help="A newest key record, of either side: its policy is applied too."),
@@ -51,46 +56,94 @@ def check(
         Language | None,
         typer.Option("--language", help="Of what is said of broken rules; else the terminal's own."),
     ] = None,
+    url: Annotated[
+        str | None, typer.Option(envvar="KPMSG_URL", help="The node, e.g. https://node.example:8443.")
+    ] = None,
+    key_file: KeyFile = None,
+    ca: Ca = None,
+    insecure_plaintext: Plaintext = False,
     as_json: Json = False,
 ) -> None:
-    """Say what is wrong with a draft, or each of a list, offline.
+    """Say what is wrong with a draft, or each of a list.
 
-    Told from the drafts and from the published policies alone; what was exchanged before, only the node knows.
+    With --from it needs no node: told from the drafts and from the published policies alone. What was exchanged before, and what your
+    partners publish, only the node knows: with --node it tries the drafts, and signs and sends nothing.
 
     Exit status 3: a rule is broken.
     """
     from dataclasses import replace
 
-    from kpmsg import documents
     from kpmsg.cli.terminal import checked
-    from kpmsg.errors import DraftError
-    from kpmsg.policy.screening import screen
+    from kpmsg.errors import ClientError
     from kpmsg.rules import said
 
-    drafts, now, spoken = _drafts(file), moment(), language(tongue)
-    practice = _practice(sender, record or ())
+    if by_node and (sender is not None or record):
+        fail("the node knows whose it is and what is published: give --node without --from and --record")
+    if sender is None and url is None:
+        fail("who will send it? give --from, e.g. --from BW; or name your node by --url or KPMSG_URL")
+    drafts, spoken = _drafts(file), language(tongue)
     several = isinstance(drafts, list)
+    members: dict[str, Any] = {"file": file, "language": spoken, "drafts": len(drafts) if several else 1}
+    found: list[Problem] = []
+    if sender is None:
+        assert url is not None
+        with connect(url, key_file, ca, insecure_plaintext=insecure_plaintext, tongue=spoken) as node:
+            try:
+                if by_node:
+                    found, members["tried"] = _tried(node, drafts)
+                else:
+                    sender = node.authority()
+            except ClientError as error:
+                refused(error, as_json=as_json)
+    if sender is not None:
+        found = _looked_at(drafts, sender, _practice(sender, record or ()))
+        found = [replace(problem, text=said(problem, spoken)) for problem in found]
+    members["problems"] = [shown(problem) for problem in found]
+    tell(checked(file, _names(drafts), found, spoken), members, as_json)
+    raise typer.Exit(BROKEN_RULE if any(problem.severity == "reject" for problem in found) else DONE)
+
+
+def _looked_at(drafts: Any, sender: str, practice: Practice) -> list[Problem]:
+    """What can be told without a node. Pointers begin with the draft's place if there are several."""
+    from kpmsg import documents
+    from kpmsg.errors import DraftError
+    from kpmsg.policy.screening import screen
+
+    several, now = isinstance(drafts, list), moment()
     found: list[Problem] = []
     for index, draft in enumerate(drafts if several else [drafts]):
         try:
-            document, _ = documents.compose(draft, source=sender, id=new_id(), time=now)
+            document, _ = documents.compose(documents.completed(draft), source=sender, id=new_id(), time=now)
             problems: Sequence[Problem] = [
                 *documents.breaches(document),
                 *screen(document, practice, received=None),
             ]
         except DraftError as error:
             problems = error.problems
-        place = f"/{index}" if several else ""
-        found += [replace(problem.within(place), text=said(problem, spoken)) for problem in problems]
-    count = len(drafts) if several else 1
-    members = {
-        "file": file,
-        "language": spoken,
-        "drafts": count,
-        "problems": [shown(problem) for problem in found],
-    }
-    tell(checked(file, _names(drafts), found, spoken), members, as_json)
-    raise typer.Exit(BROKEN_RULE if any(problem.severity == "reject" for problem in found) else DONE)
+        found += [problem.within(f"/{index}" if several else "") for problem in problems]
+    return found
+
+
+def _tried(node: NodeClient, drafts: Any) -> tuple[list[Problem], list[dict[str, Any]]]:
+    """What the node has found, with the same pointers; and of each draft what would come of it. ClientError if it cannot say."""
+    from kpmsg.client.asking import problem_in
+    from kpmsg.errors import ClientError
+
+    several = isinstance(drafts, list)
+    try:
+        # Written anew with what was read leniently (`_drafts`): the node says of the field that it may be no number.
+        tried = node.try_out_all(json.dumps(drafts).encode(), len(drafts) if several else 1)
+    except ClientError as error:
+        if error.code != "document-invalid" or not error.problems:
+            raise
+        return list(error.problems), []
+    problems = [
+        problem_in(one).within(f"/{index}" if several else "")
+        for index, each in enumerate(tried)
+        for one in each["problems"]
+    ]
+    members = [{name: each.get(name) for name in ("verdict", "release_needed")} for each in tried]
+    return problems, members
 
 
 def _names(drafts: Any) -> list[str]:

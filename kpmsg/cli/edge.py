@@ -70,11 +70,11 @@ def moment(written: str | None = None) -> datetime:
 
     try:
         meant = datetime.now(UTC) if written is None else datetime.fromisoformat(written)
-    except ValueError:
-        meant = None
-    if meant is None or meant.tzinfo is None:
+        if meant.tzinfo is None:
+            raise ValueError("no offset")
+        return meant.astimezone(UTC)
+    except (ValueError, OverflowError):  # the latter if it is in no year of UTC
         fail("write the time like 2026-03-31T14:05:09Z")
-    return meant.astimezone(UTC)
 
 
 def new_id() -> UUID:

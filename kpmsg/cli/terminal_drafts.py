@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kpmsg.case.filling import LEFT_OUT
-from kpmsg.documents import Alert, certificate_key
+from kpmsg.documents import certificate_key, completed
 from kpmsg.essence import content_of, essence, spoken, type_in_words
 from kpmsg.wording import readable, told, who
 
@@ -85,14 +85,11 @@ def in_essence(draft: Json) -> str:
     }
     name = str(draft.get("type"))
     whole = name if "." in name else f"org.kimberley.{name}.v1"
+    draft = completed(draft)
     given = draft.get("data")
     data = given if isinstance(given, dict) else {}
-    if whole == Alert.type:
-        data = {"released_by": "-"} | data  # written by the node when somebody releases it
-    certificate = data.get("certificate")
-    subject = draft.get("subject") or _subject(certificate)
-    recipient = "AA" if draft.get("recipient") == "*" else draft.get("recipient")
-    document = envelope | {"type": whole, "recipient": recipient, "data": data}
+    subject = draft.get("subject") or _subject(data.get("certificate"))
+    document = envelope | {"type": whole, "recipient": draft.get("recipient"), "data": data}
     return essence(content_of(document | ({"subject": subject} if subject else {})))
 
 

@@ -179,6 +179,14 @@ class NodeClient(Desk):
 
     # -- everything else -------------------------------------------------------------------------------------------------
 
+    def authority(self) -> str:
+        """The address of the authority whose node it is."""
+        response = self._ask("GET", "/")
+        found = object_in(response).get("authority")
+        if not isinstance(found, str):
+            raise unreadable(response)
+        return found
+
     def queue(self, partner: str) -> Json:
         """What waits for a partner (``AE``, ``EU/antwerp``), why, when it is tried again and who must act."""
         return object_in(self._ask("GET", f"/v1/partners/{quote(partner, safe='/')}/queue"))

@@ -103,13 +103,19 @@ class Desk(Asking):
 
     def try_out(self, draft: Mapping[str, Any]) -> Json:
         """What would come of a draft if it were submitted now: ``verdict``, ``release_needed``, ``problems``. Nothing is kept."""
-        body = strictjson.dumps_foreign(dict(draft))
-        response = self._ask("POST", "/v1/documents", params={"dry_run": "true"}, content=body, headers=_JSON)
+        return self.try_out_all(strictjson.dumps_foreign(dict(draft)), 1)[0]
+
+    def try_out_all(self, drafts: bytes, count: int) -> list[Json]:
+        """The same of `count` drafts that would be submitted together, as JSON text: a list, or a single one."""
+        response = self._ask(
+            "POST", "/v1/documents", params={"dry_run": "true"}, content=drafts, headers=_JSON
+        )
         found = list_in(response, object_in(response), "documents")
-        if len(found) != 1:
+        if len(found) != count:
             raise unreadable(response)
-        list_in(response, found[0], "problems")
-        return found[0]
+        for one in found:
+            list_in(response, one, "problems")
+        return found
 
     def prepare(self, draft: Mapping[str, Any], *, idempotency_key: str | None = None) -> Json:
         """Keep a draft at the node, for another person to release; returns it as the node shows it."""

@@ -71,6 +71,7 @@ __all__ = [
     "breaches",
     "certificate_key",
     "claim",
+    "completed",
     "compose",
     "form_of",
     "parse",
@@ -177,6 +178,21 @@ def compose(
         raise DraftError(problems)
     assert document is not None
     return document, payload
+
+
+def completed(draft: Any) -> Any:
+    """The draft with stand-ins for what the node fills in when it is sent: each recipient of what goes to everybody, and whoever
+    releases it. For those who look at a draft as the document that it would become, before there is one.
+    """
+    kind = draft.get("type") if isinstance(draft, dict) else None
+    content = TYPES.get(_BY_SHORT_NAME.get(kind, kind)) if isinstance(kind, str) else None
+    if content is None:
+        return draft
+    if content.broadcast and draft.get("recipient") == "*":
+        draft = draft | {"recipient": "AA"}
+    if "released_by" in content.model_fields and isinstance(data := draft.get("data"), dict):
+        draft = draft | {"data": data | {"released_by": "-"}}
+    return draft
 
 
 def claim(document: Document, key: str | None = None) -> str | None:

@@ -19,6 +19,8 @@ from kpmsg.documents.vocabulary import DocumentId, Maybe, Pointer, Text
 from kpmsg.errors import Problem
 from kpmsg.rules import breach
 
+_LATE = frozenset({("T01", "late"), ("T04", "old")})
+
 AmendmentReason = Literal[
     "clerical_error",
     "reweighed",
@@ -81,9 +83,9 @@ class ExportAmendment(Content):
             yield breach("A11", "kind", at, certificate=here.kind, content=there.kind)
 
     def _content_problems(self, document: Document) -> Iterator[Problem]:
-        """What is wrong with a notification is wrong with its amendment, except that it is late (T01): it cannot be otherwise."""
+        """What is wrong with a notification is wrong with its amendment, except that it is late: it cannot be otherwise."""
         for problem in self.content.breaches(document):
-            if problem.code != "T01":
+            if (problem.code, problem.variant) not in _LATE:
                 inside = (problem.pointer or "").removeprefix("/data")
                 yield replace(problem, pointer=f"/data/content{inside}")
 

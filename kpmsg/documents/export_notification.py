@@ -29,6 +29,7 @@ from kpmsg.documents.particulars import (
     present,
     value_sum_problem,
 )
+from kpmsg.documents.plausible import attachment_problems, party_problems, to_come
 from kpmsg.documents.vocabulary import (
     ISO_COUNTRIES,
     Address,
@@ -43,11 +44,14 @@ from kpmsg.documents.vocabulary import (
     ParticipantCode,
     Text,
     UsDollars,
+    certificate_key,
 )
 from kpmsg.errors import Problem, Severity
 from kpmsg.rules import breach
 
 _DAY = timedelta(days=1)
+_LONG_AGO = timedelta(days=30)
+"""After so many days, half of what a certificate is usually valid for, nobody notifies one for the first time without a reason."""
 
 
 class Validation(Particulars):
@@ -142,6 +146,7 @@ class ExportNotification(Content):
             *self._amount_problems(),
             *(problem for n, line in enumerate(self.lines) for problem in _line_problems(n, line)),
             *self._party_problems(document),
+            *attachment_problems(self.attachments),
         ]
 
     def _certificate_problems(self, document: Document) -> list[Problem]:
@@ -172,8 +177,15 @@ class ExportNotification(Content):
         written: date = document.time.date()
         if self.date_of_issue > written + _DAY:  # a day's grace: paper dates are local, `time` is UTC
             problems.append(breach("C05", "issue-to-come", "/data/date_of_issue"))
-        if self.date_of_sealing is not None and written > self.date_of_sealing + _DAY:
+        if (days := (written - self.date_of_issue).days) > _LONG_AGO.days:
+            problems.append(breach("T04", "old", "/data/date_of_issue", days=days, most=_LONG_AGO.days))
+        sealed = self.date_of_sealing
+        if sealed is not None and written > sealed + _DAY:
             problems.append(breach("T01", "late", "/data/date_of_sealing"))
+        if sealed is not None and to_come(sealed, document):
+            problems.append(breach("T01", "sealing-to-come", "/data/date_of_sealing"))
+        if self.replaces is not None and certificate_key(self.replaces) == self.certificate.key:
+            problems.append(breach("C08", "itself", "/data/replaces"))
         return problems
 
     def _amount_problems(self) -> list[Problem]:
@@ -187,8 +199,9 @@ class ExportNotification(Content):
         if not self.value_usd:
             problems.append(breach("F02", "worthless", "/data/value_usd"))
         counted = [line.parcels for line in self.lines if line.parcels is not None]
-        if len(counted) == len(self.lines) and sum(counted) != self.parcels:
-            problems.append(breach("F06", "parcels", "/data/parcels", sum=sum(counted), total=self.parcels))
+        found, whole = sum(counted), len(counted) == len(self.lines)
+        if found > self.parcels or (whole and found != self.parcels):
+            problems.append(breach("F06", "parcels", "/data/parcels", sum=found, total=self.parcels))
         if self.containers is not None:
             problems.extend(container_problems(self.containers, self.parcels))
         return problems
@@ -209,16 +222,21 @@ class ExportNotification(Content):
             problems.append(
                 breach("F11", "importer", "/data/importer/country", country=country, home=home.code)
             )
+        problems += party_problems(self.exporter, "/data/exporter")
+        problems += party_problems(self.importer, "/data/importer")
         return problems
 
 
 def container_problems(containers: Containers, parcels: int) -> list[Problem]:
+    """Rule F13. Where containers are not counted, their seals are: each has one."""
     count, seals = containers.count, len(containers.seal_numbers)
     problems: list[Problem] = []
-    if count is not None and count > parcels:
-        problems.append(
-            breach("F13", "containers", "/data/containers/count", containers=count, parcels=parcels)
-        )
+    if (least := seals if count is None else count) > parcels:
+        at = f"/data/containers/{'seal_numbers' if count is None else 'count'}"
+        problems.append(breach("F13", "containers", at, containers=least, parcels=parcels))
+    for n, seal in enumerate(containers.seal_numbers):
+        if seal in containers.seal_numbers[:n]:
+            problems.append(breach("F13", "twice", f"/data/containers/seal_numbers/{n}", seal=seal))
     if count is not None and seals and seals != count:
         problems.append(
             breach("F13", "seals", "/data/containers/seal_numbers", seals=seals, containers=count)

@@ -26,7 +26,13 @@ from kpmsg.documents.particulars import (
     present,
     value_sum_problem,
 )
-from kpmsg.documents.plausible import attachment_problems, before, certificate_problems, to_come
+from kpmsg.documents.plausible import (
+    attachment_problems,
+    before,
+    certificate_problems,
+    party_problems,
+    to_come,
+)
 from kpmsg.documents.vocabulary import (
     Address,
     Carats,
@@ -144,6 +150,8 @@ class ImportConfirmation(Content):
             *self._cancellation_problems(),
             *self._time_problems(document),
             *self._officer_problems(document),
+            *party_problems(self.exporter, "/data/exporter"),
+            *party_problems(self.importer, "/data/importer"),
             *attachment_problems(self.attachments),
         ]
 
@@ -192,6 +200,11 @@ class ImportConfirmation(Content):
             problems.append(breach("I18", "another", at, authority=authority, source=document.source))
         if self.outcome == "confirmed" and self.seals_intact == "no":
             problems.append(breach("I19", "seals", "/data/seals_intact"))
+        if self.outcome != "not_received":
+            if self.seals_intact is None:
+                problems.append(breach("I22", "seals", "/data/seals_intact"))
+            if self.inspection is None:
+                problems.append(breach("I22", "inspection", "/data/inspection"))
         return problems
 
     def _time_problems(self, document: Document) -> list[Problem]:

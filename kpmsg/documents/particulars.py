@@ -7,7 +7,7 @@ document type share. It knows nothing of any one document type.
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
@@ -128,6 +128,28 @@ class FoundLine(Particulars):
     hs: HsCode
     carats: Carats
     value_usd: Maybe[UsDollars] = None
+
+
+MAX_FILE: Final = 10 * 1024 * 1024
+"""Bytes of one file, at most."""
+
+MAX_TOTAL: Final = 50 * 1024 * 1024
+"""Bytes of all the files that one document names, at most."""
+
+MAX_FILES: Final = 50
+"""How many files one document names, at most."""
+
+MEDIA_TYPES: Final = (
+    "application/json",
+    "application/pdf",
+    "application/xml",
+    "image/jpeg",
+    "image/png",
+    "image/tiff",
+    "text/csv",
+    "text/plain",
+)
+"""What files are made of. Nothing that a browser would run."""
 
 
 class Attachment(Particulars):

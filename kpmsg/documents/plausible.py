@@ -1,23 +1,36 @@
 """What documents of several types are asked alike: is the day possible, the certificate the recipient's, each file there once?
 
-It decides the rules whose codes stand in its functions, all of which only warn: a day printed on paper is local, an issuer may
-be mistyped, and an officer can judge what a program cannot. It knows no document type.
+It decides the rules whose codes stand in its functions. All but S09, a limit that was agreed, only warn: a day printed on paper is
+local, an issuer may be mistyped, and an officer can judge what a program cannot. It knows no document type.
 """
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 
 from kpmsg.documents.envelope import Document
 from kpmsg.documents.participants import participant_of
-from kpmsg.documents.particulars import Attachment, Certificate, Reference
+from kpmsg.documents.particulars import (
+    MAX_FILE,
+    MAX_TOTAL,
+    MEDIA_TYPES,
+    Attachment,
+    Certificate,
+    Party,
+    Reference,
+)
 from kpmsg.errors import Problem
 from kpmsg.rules import breach
 
 _DAY = timedelta(days=1)
 _MILLISECOND = timedelta(milliseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_WORD = re.compile(r"[^\W\d_]+")
+_ALIKE = frozenset({"LATIN", "CYRILLIC", "GREEK"})
+"""As the names of their letters in Unicode begin. Within a word of one of them, letters of another are no spelling of any language."""
 
 
 def to_come(day: date, document: Document) -> bool:
@@ -69,15 +82,34 @@ def prefix_problems(certificate: Certificate) -> list[Problem]:
 
 
 def attachment_problems(attachments: Sequence[Attachment]) -> list[Problem]:
-    """Rule F15, once for each entry that repeats an earlier one."""
+    """Rule S09, what may be named at all; and F15, once for each entry that repeats an earlier one."""
     problems: list[Problem] = []
-    files: set[str] = set()
+    files: dict[str, int] = {}
     names: set[str] = set()
     for n, attachment in enumerate(attachments):
+        at, size, kind = f"/data/attachments/{n}", attachment.size, attachment.media_type
+        if size > MAX_FILE:
+            problems.append(breach("S09", "file", f"{at}/size", size=size, most=MAX_FILE))
+        if kind not in MEDIA_TYPES:
+            problems.append(breach("S09", "kind", f"{at}/media_type", kind=kind))
         if attachment.sha256 in files:
-            problems.append(breach("F15", "twice", f"/data/attachments/{n}"))
+            problems.append(breach("F15", "twice", at))
         elif attachment.name in names:
-            problems.append(breach("F15", "name", f"/data/attachments/{n}/name"))
-        files.add(attachment.sha256)
+            problems.append(breach("F15", "name", f"{at}/name"))
+        files[attachment.sha256] = max(size, files.get(attachment.sha256, 0))
         names.add(attachment.name)
+    if (total := sum(files.values())) > MAX_TOTAL:
+        problems.append(breach("S09", "total", "/data/attachments", size=total, most=MAX_TOTAL))
+    return problems
+
+
+def party_problems(party: Party, at: str) -> list[Problem]:
+    """Rule F14, once for each field: a word with letters of two scripts that have letters which look alike."""
+    problems: list[Problem] = []
+    for member in ("name", "native_name", "address"):
+        for word in _WORD.findall(getattr(party, member) or ""):
+            scripts = {unicodedata.name(letter, "").partition(" ")[0] for letter in word}
+            if len(scripts & _ALIKE) > 1:
+                problems.append(breach("F14", "mixed", f"{at}/{member}", word=word))
+                break
     return problems

@@ -59,14 +59,23 @@ def screen(document: Document, practice: Practice, *, received: datetime | None)
     return problems
 
 
-def arrived_late(notification: ExportNotification, arrived: date, pointer: str) -> Problem | None:
-    """C07 for goods: presented on a day after the certificate's last one. To be asked where both documents are known.
+def arrived_out_of_time(notification: ExportNotification, arrived: date, pointer: str) -> Problem | None:
+    """C07 for goods: presented on a day after the certificate's last one; T02: before its first, wherever on earth that was.
 
-    `pointer` names the date of arrival in the document that tells of it. Never a reason to drop it: the parcel is there.
+    To be asked where both documents are known. `pointer` names the date of arrival in the document that tells of it. Never a
+    reason to drop it: the parcel is there.
     """
-    if arrived <= notification.date_of_expiry:
+    issue, expiry = notification.date_of_issue, notification.date_of_expiry
+    if arrived < issue - ONE_DAY:
+        return breach("T02", "before-issue", pointer, issue=issue, arrived=arrived)
+    return breach("C07", "arrival", pointer, expiry=expiry, arrived=arrived) if arrived > expiry else None
+
+
+def notified_late(document: Document, arrived: date) -> Problem | None:
+    """T01 for a notification whose goods had been presented before it was written: it cannot have told anybody of their coming."""
+    if document.time.date() <= arrived + ONE_DAY:
         return None
-    return breach("C07", "arrival", pointer, expiry=notification.date_of_expiry, arrived=arrived)
+    return breach("T01", "arrived", "/time", arrived=arrived)
 
 
 def expired(date_of_expiry: date, at: datetime) -> bool:
@@ -199,6 +208,10 @@ def _mined_in(line: ShipmentLine) -> tuple[str, ...]:
 
 def _embargo_problems(line: ShipmentLine, embargoes: list[Embargo], pointer: str) -> Iterator[Problem]:
     """F09. An embargo on a zone also holds what comes from that country and does not say from which zone."""
+    if embargoes and isinstance(line.origin, MixedUndisclosed):
+        # Or an embargo would be evaded by saying nothing.
+        yield breach("F09", "undisclosed", pointer, origin=min(embargoes[0].origins))
+        return
     zone = line.origin.zone
     told: set[str] = set()
     for embargo in embargoes:

@@ -590,7 +590,14 @@ async def test_a_dry_run_speaks_the_callers_language(desk: Office) -> None:
         assert told[0]["detail"] != told[1]["detail"]
 
 
-@pytest.mark.parametrize("value", ["yes", "", "1", "true&dry_run=false"])
+async def test_the_bare_name_asks_for_a_dry_run_too(desk: Office) -> None:
+    async with await seat(desk, "desk") as clerk:
+        tried = await clerk.post("/v1/documents?dry_run", json=shipment(1))
+        assert tried.json()["documents"][0]["verdict"] == "accepted"
+        assert await documents_of(clerk) == []
+
+
+@pytest.mark.parametrize("value", ["yes", "", "1", "true&dry_run=false", "&dry_run"])
 async def test_a_dry_run_is_asked_for_clearly(desk: Office, value: str) -> None:
     async with await seat(desk, "desk") as clerk:
         answer = await clerk.post(

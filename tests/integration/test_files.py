@@ -284,9 +284,9 @@ async def test_a_document_may_only_name_files_that_are_here(desks: Desks) -> Non
         ("attachment-size", "/data/attachments/0/size")
     ]
     huge = naming(away) | {"size": MAX_FILE + 1}
-    assert ("attachment-size", "/data/attachments/0/size") in problems(await tried(notice(4, huge), "huge"))
+    assert ("S09", "/data/attachments/0/size") in problems(await tried(notice(4, huge), "huge"))
     many = [naming(bytes([n])) | {"size": MAX_FILE} for n in range(6)]
-    assert ("attachment-total", "/data/attachments") in problems(await tried(notice(5, *many), "many"))
+    assert ("S09", "/data/attachments") in problems(await tried(notice(5, *many), "many"))
     # Nothing of it was said, and the same submission succeeds once the file is here.
     await desks.upload("BW", away)
     assert (await tried(drafts, "both")).status_code == 201

@@ -5,6 +5,7 @@ On both databases, since the account is one walk through two of their indexes.
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from sqlalchemy import Connection, insert
 
 from kpmsg.case import State
 from kpmsg.policy import Policy, Practice
-from kpnode.store import numbers
+from kpnode.store import numbers, views
 from kpnode.store import tables as t
 from kpnode.store.callers import Scope
 from kpnode.store.database import connect
@@ -149,11 +150,11 @@ async def test_who_was_told_of_a_number_is_told_that_it_is_void(
     assert (await client.post("/v1/numbers", json=facts)).status_code == 200
 
 
-async def test_what_was_stolen_and_notified_all_the_same_stands_out(
+async def test_what_was_notified_and_is_recorded_as_stolen_stands_out(
     desk: Office, client: httpx.AsyncClient
 ) -> None:
-    await client.post("/v1/numbers", json=[{"number": "BW 000003", "status": "stolen"}])
     await notify(desk, 3)
+    await client.post("/v1/numbers", json=[{"number": "BW 000003", "status": "stolen"}])
     [series] = (await report(client))["series"]
     assert series["contradicted"]["numbers"] == ["BW000003"]
     assert series["ranges"][0]["used"] == 1
@@ -349,3 +350,68 @@ def test_every_state_has_its_place_in_the_account() -> None:
         State.USED_TWICE,
         State.CROSSED_AMENDMENT,
     }
+
+
+# --- what is said of a number beside ------------------------------------------------------------------------------------
+
+
+async def tried(client: httpx.AsyncClient, draft: Any) -> list[tuple[str, str, str]]:
+    """What is said of its number; that the sample's dates have gone by is another matter."""
+    answer = await client.post("/v1/documents?dry_run", json=draft)
+    [found] = answer.json()["documents"]
+    said = [(one["code"], one["severity"], one["pointer"]) for one in found["problems"]]
+    return [one for one in said if one[0] in {"C03", "C08"}]
+
+
+@pytest.mark.parametrize("status", ["void", "lost", "stolen"])
+async def test_a_number_that_is_recorded_as_gone_is_not_notified(
+    desk: Office, client: httpx.AsyncClient, status: str
+) -> None:
+    draft = trade().notification(4)
+
+    async def record(now: str) -> None:
+        answer = await client.post("/v1/numbers", json=[{"number": "BW-000005", "status": now}])
+        assert answer.status_code == 200, answer.text
+
+    await record(status)
+    refused = ("C03", "reject", "/data/certificate/number_raw")
+    assert await tried(client, draft) == [refused]
+    answer = await client.post("/v1/documents", json=draft, headers={"Idempotency-Key": "k"})
+    assert (refused[0], refused[2]) in problem(answer)
+    assert await tried(client, trade().notification(5)) == []
+    await record("issued")
+    assert await tried(client, draft) == []
+    sent = await notify(desk, 5)
+    await record(status) if status != "void" else None
+    # What is said of it afterwards is not refused for that.
+    data = draft["data"] | {"issuing_authority": "Diamond Hub"}
+    amendment = {
+        "certificate": data["certificate"],
+        "amends": sent,
+        "content": data,
+        "changed": ["/issuing_authority"],
+        "reason": "clerical_error",
+        "knows_confirmation": None,
+    }
+    said = await tried(client, {"type": "export-amendment", "recipient": "AE", "data": amendment})
+    assert [code for code, *_ in said] == []
+
+
+async def test_a_replaced_certificate_is_one_that_is_known(desk: Office, client: httpx.AsyncClient) -> None:
+    draft = trade().notification(4)
+    draft["data"]["replaces"] = "BW 000003"
+    assert await tried(client, draft) == [("C08", "warn", "/data/replaces")]
+    sent = await submit(desk.node, draft)
+    assert await desk.node.received([sent], 10)
+    for node in (desk.node, desk.partner):
+        row = await node.database.read(lambda c: views.document(c, sent))
+        assert row is not None
+        assert ("C08", "/data/replaces") in [
+            (one["code"], one["pointer"]) for one in json.loads(row.remarks or "[]")
+        ]
+    await client.post("/v1/numbers", json=[{"number": "BW 000003", "status": "void"}])
+    await notify(desk, 2)
+    for known in ("bw-3", "BW 000002"):
+        other = trade().notification(5)
+        other["data"]["replaces"] = known
+        assert await tried(client, other) == []

@@ -18,6 +18,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from kpmsg import frames, jws, strictjson
+from kpmsg.errors import DraftError
 from kpmsg.fileframes import LEAST_PART, PART, FileGone, FilePart, FileRequest, FileWord
 from kpnode.api import build_app
 from kpnode.api.files import disposition
@@ -347,8 +348,8 @@ async def test_S129_a_hundred_questions_at_once_are_one(scene: Scene) -> None:
     assert len(held) <= 1
 
 
-async def test_S129_a_file_larger_than_files_may_be_is_not_asked_for(scene: Scene) -> None:
-    """Another implementation may sign what ours does not."""
+async def told_by_another_implementation(scene: Scene, attachment: dict[str, Any]) -> str:
+    """The id of a document at AE that names a file as our own software would not sign it (S09)."""
     ae = scene.node("AE")
     raw = await ae.database.read(
         lambda c: c.execute(select(t.document.c.raw).where(t.document.c.id == scene.document)).scalar_one()
@@ -356,10 +357,15 @@ async def test_S129_a_file_larger_than_files_may_be_is_not_asked_for(scene: Scen
     payload = strictjson.loads(jws.peek(raw).unverified_payload)
     payload["id"] = "019cb000-0000-7000-8000-000000000009"
     payload["subject"], payload["data"]["certificate"]["number_raw"] = "BW000909", "BW 000909"
-    payload["data"]["attachments"] = [named() | {"size": 2**40}]
+    payload["data"]["attachments"] = [attachment]
     signed = jws.sign(strictjson.dumps(payload), jws.DOCUMENT, [scene.play.sites["BW"].keys.document])
     await ae.receive("BW", [frames.encode_documents([signed], "BW", "AE")])
-    document = sha256(jws.peek(signed).unverified_payload).hexdigest()
+    return sha256(jws.peek(signed).unverified_payload).hexdigest()
+
+
+async def test_S129_a_file_larger_than_files_may_be_is_not_asked_for(scene: Scene) -> None:
+    ae = scene.node("AE")
+    document = await told_by_another_implementation(scene, named() | {"size": 2**40})
     async with await client_of(ae) as client:
         answer = await client.get(f"/v1/documents/{document}/files/{DIGEST}")
         assert (answer.status_code, answer.json()["problem"]) == (404, "too-large")
@@ -370,12 +376,17 @@ async def test_S129_a_file_larger_than_files_may_be_is_not_asked_for(scene: Scen
 async def test_S19_what_a_browser_would_run_is_given_out_as_nothing_in_particular(
     scene: Scene, media_type: str
 ) -> None:
-    bw = scene.node("BW")
+    ae = scene.node("AE")
+    attachment = named() | {"media_type": media_type, "name": '../../<b>"x";.html'}
     draft = trade().notification(7)
-    draft["data"]["attachments"] = [named() | {"media_type": media_type, "name": '../../<b>"x";.html'}]
-    sent = await submit(bw, draft)
-    async with await client_of(bw) as client:
-        headers = (await client.get(f"/v1/documents/{sent}/files/{DIGEST}")).headers
+    draft["data"]["attachments"] = [attachment]
+    with pytest.raises(DraftError) as refused:
+        await submit(scene.node("BW"), draft)
+    assert "S09" in {problem.code for problem in refused.value.problems}
+    document = await told_by_another_implementation(scene, attachment)
+    await ae.files.keep([SECRET[:PART], SECRET[PART:]], DIGEST)
+    async with await client_of(ae) as client:
+        headers = (await client.get(f"/v1/documents/{document}/files/{DIGEST}")).headers
     assert headers["content-type"] == "application/octet-stream"
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["content-security-policy"].endswith("; sandbox")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -515,6 +516,20 @@ def test_race_e_a_notification_after_the_confirmation_is_attached_and_reopens_no
     assert (case.current, case.confirmations) == (notification.id, (confirmation.id,)), "attached"
     kinds = {matter.kind for matter in case.matters}
     assert kinds == {"discrepancy", "irregularity-report"}, "no confirmation is due again"
+
+
+def test_race_e_a_notification_of_what_was_presented_days_before_is_called_late() -> None:
+    exporter, importer = Desk("BW"), Desk("AE")
+    on_time, late = (write(shipment(), "BW", START + timedelta(days=days)) for days in (1.5, 3))
+    blind = Desk("AE", file=[write(shipment(), "BW", START)])
+    arrival = blind.say(
+        "arrival-notice", 24, {"/date_presented": "2026-03-03", "/notification": None, "/place": "DXB"}
+    )
+    importer.file.append(arrival)
+    exporter.file.append(arrival)
+    assert codes(exporter.may_say(late)) == codes(importer.hear(late)) == {"T01": "warn"}
+    importer.file.remove(late)
+    assert importer.hear(on_time) == []
 
 
 def test_race_f_the_same_id_over_other_bytes_is_a_security_event(desks: Desks) -> None:

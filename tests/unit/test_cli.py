@@ -24,7 +24,7 @@ from kpmsg.client import asking
 from kpmsg.keyrecord import issue
 from kpmsg.keys import SoftwareSigner
 from kpmsg.verification import seal_document
-from tests.unit.documents_full import EXPORT_NOTIFICATION
+from tests.unit.documents_full import EXPORT_NOTIFICATION, FULL
 
 NOW = datetime.now(UTC)
 BEGIN = "2025-01-01T00:00:00Z"
@@ -333,7 +333,18 @@ def test_a_retired_key_is_judged_as_of_when_the_file_existed(desk: Path) -> None
     assert run("verify", "document", "--record", "retired", "--at", day).exit_code == cli_edge.DONE
 
 
-@pytest.mark.parametrize("at", ["yesterday", "2026-03-03", "2026-03-03T09:14:07", "", SPOOF])
+@pytest.mark.parametrize(
+    "at",
+    [
+        "yesterday",
+        "2026-03-03",
+        "2026-03-03T09:14:07",
+        "",
+        SPOOF,
+        "0001-01-01T00:00:00+23:59",
+        "9999-12-31T23:59:59-23:59",
+    ],
+)
 def test_a_time_must_be_a_moment(desk: Path, at: str) -> None:
     assert run("verify", "document", "--at", at).exit_code == cli_edge.CANNOT_TELL
 
@@ -450,6 +461,20 @@ def test_broken_rules_are_told_in_five_languages(desk: Path, language: str) -> N
         "code": "F02", "rule_version": 1, "variant": "parcels", "facts": {}, "text": text,
         "pointer": "/data/parcels", "severity": "reject",
     }  # fmt: skip
+
+
+def test_a_draft_of_an_alert_is_checked_as_the_node_will_send_it(desk: Path) -> None:
+    """For everybody, and released by whoever releases it: neither is the clerk's to write."""
+    sender, written = FULL["alert"]
+    data = {name: value for name, value in written["data"].items() if name != "released_by"}
+    draft = {"type": "alert", "recipient": "*", "data": data}
+    (desk / "draft").write_text(json.dumps(draft))
+    result = run("check", "draft", "--from", sender, "--json")
+    assert json.loads(result.stdout)["problems"] == []
+    draft["type"] = "message"
+    (desk / "draft").write_text(json.dumps(draft))
+    told = json.loads(run("check", "draft", "--from", sender, "--json").stdout)["problems"]
+    assert "/recipient" in {problem["pointer"] for problem in told}
 
 
 def test_faults_of_form_are_told_in_that_language_too(desk: Path) -> None:
@@ -628,6 +653,80 @@ def test_nothing_is_sent_by_a_wrong_call(desk: Path, node: Stage, arguments: lis
     result = run("submit", *arguments)
     assert (result.exit_code, node[1]) == (cli_edge.CANNOT_TELL, [])
     assert API_KEY not in result.output
+
+
+# -- check, with a node --------------------------------------------------------------------------------------------------
+
+
+def finding(*problems: dict[str, str]) -> dict[str, Any]:
+    verdict = "held" if problems else "accepted"
+    return {"verdict": verdict, "release_needed": True, "problems": list(problems)}
+
+
+HELD = {"code": "C04", "pointer": "/data/certificate", "detail": "Déjà notifié.", "severity": "hold"}
+WRONG = {"code": "A01", "pointer": "", "detail": "Confirmé.", "severity": "reject"}
+
+
+def test_a_node_is_asked_whose_draft_it_is(desk: Path, node: Stage) -> None:
+    (desk / "draft").write_bytes(FILES["draft"])
+    answers, asked = node
+    for authority, status in (("BW", cli_edge.DONE), ("AE", cli_edge.BROKEN_RULE)):
+        answers.append(httpx.Response(200, json={"service": "kpnode", "authority": authority}))
+        assert run("check", "draft").exit_code == status
+    assert {(request.method, request.url.path) for request in asked} == {("GET", "/")}
+
+
+def test_a_node_tries_drafts_without_being_given_them(desk: Path, node: Stage) -> None:
+    answers, asked = node
+    two = [json.loads(FILES["draft"])] * 2
+    (desk / "two").write_text(json.dumps(two))
+    answers.append(httpx.Response(200, json={"documents": [finding(HELD), finding()]}))
+    result = run("check", "two", "--node", "--language", "fr", "--json")
+    assert result.exit_code == cli_edge.DONE
+    told = json.loads(result.stdout)
+    assert [(one["code"], one["pointer"], one["text"], one["severity"]) for one in told["problems"]] == [
+        ("C04", "/0/data/certificate", "Déjà notifié.", "hold")
+    ]
+    assert told["tried"] == [
+        {"verdict": "held", "release_needed": True},
+        {"verdict": "accepted", "release_needed": True},
+    ]
+    (request,) = asked
+    assert request.url.params["dry_run"] == "true"
+    assert request.headers["accept-language"] == "fr"
+    assert json.loads(request.content) == two
+    answers.append(httpx.Response(200, json={"documents": [finding(WRONG)]}))
+    result = run("check", "draft", "--node", "--language", "fr")
+    assert result.exit_code == cli_edge.BROKEN_RULE
+    assert "erreur: Confirmé. (A01)" in result.stdout
+
+
+def test_what_a_node_cannot_read_is_a_broken_rule_too(desk: Path, node: Stage) -> None:
+    (desk / "draft").write_bytes(spoilt(carats=1200.5))
+    node[0].append(BROKEN)
+    result = run("check", "draft", "--node")
+    assert (result.exit_code, "/data/carats: Adds up to 3." in result.stdout) == (cli_edge.BROKEN_RULE, True)
+    node[0].append(refusal(503, "store-unavailable"))
+    assert run("check", "draft", "--node").exit_code == cli_edge.NODE_AWAY
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "give --from, e.g. --from BW; or name your node by --url or KPMSG_URL"),
+        (["--node"], "name your node by --url or KPMSG_URL"),
+        (["--node", "--from", "BW"], "give --node without --from and --record"),
+        (["--node", "--record", "record"], "give --node without --from and --record"),
+    ],
+)
+def test_a_check_says_what_it_would_have_to_know(
+    desk: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: str
+) -> None:
+    monkeypatch.delenv("KPMSG_URL", raising=False)
+    (desk / "draft").write_bytes(FILES["draft"])
+    result = run("check", "draft", *arguments)
+    assert result.exit_code == cli_edge.CANNOT_TELL
+    assert words in " ".join(result.output.split())
 
 
 # -- the program itself --------------------------------------------------------------------------------------------------

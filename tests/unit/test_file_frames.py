@@ -12,6 +12,7 @@ from kpmsg import attachments, base64url, frames, strictjson
 from kpmsg.attachments import MAX_FILE, MAX_TOTAL, Named
 from kpmsg.documents import TYPES, Document, form_of
 from kpmsg.documents.particulars import Attachment
+from kpmsg.documents.plausible import attachment_problems
 from kpmsg.errors import MalformedError
 from kpmsg.fileframes import HEAD, LEAST_PART, MAX_PART, PART, FileGone, FilePart, FileRequest
 from kpnode.peer import OUTBOX, Peer
@@ -112,8 +113,8 @@ def test_a_question_lacks_nothing(member: str) -> None:
 # --- what a document says -----------------------------------------------------------------------------------------------
 
 
-def attachment(digest: str = DIGEST, size: int = 1) -> Attachment:
-    return Attachment(name="scan.pdf", media_type="application/pdf", sha256=digest, size=size)
+def attachment(digest: str = DIGEST, size: int = 1, name: str = "scan.pdf") -> Attachment:
+    return Attachment(name=name, media_type="application/pdf", sha256=digest, size=size)
 
 
 def holding(kind: str, content: Any) -> Document:
@@ -150,18 +151,19 @@ def test_a_document_of_a_type_that_is_not_known_names_nothing() -> None:
 
 
 def test_the_limits_of_a_document_are_at_the_byte() -> None:
-    def codes(*sizes: int) -> list[str]:
-        files = [
-            Named(f"/data/attachments/{n}", attachment(f"{n:064x}", size)) for n, size in enumerate(sizes)
-        ]
-        return [problem.code for problem in attachments.excesses(files)]
+    def ways(*sizes: int) -> list[tuple[str, str]]:
+        files = [attachment(f"{n:064x}", size, name=f"{n}.pdf") for n, size in enumerate(sizes)]
+        return [(problem.code, problem.variant) for problem in attachment_problems(files)]
 
-    assert codes() == codes(1) == codes(MAX_FILE) == codes(*[MAX_FILE] * 5) == []
-    assert codes(MAX_FILE + 1) == ["attachment-size"]
-    assert codes(*[MAX_FILE] * 5, 1) == ["attachment-total"]
-    assert codes(*[1] * 51) == ["attachment-total"]
-    same = [Named(f"/data/attachments/{n}", attachment(size=MAX_TOTAL // 5)) for n in range(50)]
-    assert attachments.excesses(same) == []  # one file, named fifty times
+    assert ways() == ways(1) == ways(MAX_FILE) == ways(*[MAX_FILE] * 5) == []
+    assert ways(MAX_FILE + 1) == [("S09", "file")]
+    assert ways(*[MAX_FILE] * 5, 1) == [("S09", "total")]
+    same = [attachment(size=size) for size in (MAX_TOTAL // 5, *[1] * 49)]
+    assert {problem.code for problem in attachment_problems(same)} == {"F15"}  # one file, named fifty times
+    least = [attachment(f"{n:064x}", size) for n in range(6) for size in (MAX_FILE, 1)]
+    assert "total" in {
+        problem.variant for problem in attachment_problems(least)
+    }  # the lesser size saves none
 
 
 # --- what waits to be sent ----------------------------------------------------------------------------------------------

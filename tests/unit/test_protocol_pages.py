@@ -439,7 +439,10 @@ def test_the_limits_of_files_stand_in_the_page_as_in_the_code() -> None:
     text = prose("attachments.md")
     assert f"1 byte to 10 MiB ({attachments.MAX_FILE:,} bytes)" in text
     assert attachments.MAX_FILE == 10 * 2**20
-    assert f"at most {attachments.MAX_FILES} files, with at most {attachments.MAX_TOTAL // 2**20} MiB" in text
+    assert (
+        f"at most {attachments.MAX_FILES} files, with at most {attachments.MAX_TOTAL // 2**20} MiB together"
+        in text
+    )
     types = re.findall(r"`([a-z]+/[a-z]+)`", text.split("media types:")[1].split(". A reader")[0])
     assert types == list(attachments.MEDIA_TYPES)
     assert (fileframes.MAX_PART, fileframes.LEAST_PART, fileframes.PART) == (2**20, 2**16, 2**18)

@@ -16,7 +16,7 @@ from kpmsg.documents import Document
 from kpmsg.documents.export_notification import ExportNotification
 from kpmsg.errors import Problem
 from kpmsg.policy import Policy, Practice
-from kpmsg.policy.screening import arrived_late, expired, screen
+from kpmsg.policy.screening import arrived_out_of_time, expired, screen
 from kpmsg.rules import LANGUAGES, rules, said
 from tests.unit import documents_full as full
 
@@ -193,8 +193,8 @@ def test_the_author_is_warned_of_an_expired_certificate_too() -> None:
 def test_goods_that_came_after_the_last_day_wait_for_an_officer() -> None:
     told = notification().data
     assert isinstance(told, ExportNotification)
-    assert arrived_late(told, date(2026, 5, 1), "/data/date_presented") is None
-    late = arrived_late(told, date(2026, 5, 2), "/data/date_presented")
+    assert arrived_out_of_time(told, date(2026, 5, 1), "/data/date_presented") is None
+    late = arrived_out_of_time(told, date(2026, 5, 2), "/data/date_presented")
     assert late is not None
     assert (late.code, late.variant, late.severity, late.pointer) == (
         "C07",
@@ -202,6 +202,17 @@ def test_goods_that_came_after_the_last_day_wait_for_an_officer() -> None:
         "hold",
         "/data/date_presented",
     )
+
+
+def test_goods_did_not_come_before_their_certificate() -> None:
+    """But for a day: both are printed in local days."""
+    told = notification().data
+    assert isinstance(told, ExportNotification)
+    day = told.date_of_issue
+    assert arrived_out_of_time(told, day - timedelta(days=1), "/data/date_of_arrival") is None
+    early = arrived_out_of_time(told, day - timedelta(days=2), "/data/date_of_arrival")
+    assert early is not None
+    assert (early.code, early.severity, early.pointer) == ("T02", "warn", "/data/date_of_arrival")
 
 
 # --- origins, weights, values -------------------------------------------------------------------------------------------------
@@ -220,7 +231,9 @@ CENTRAL = {"kind": "single", "country": "CF"}
         (IVORIAN, ISSUED, EMBARGO, [("F09", "embargo", "hold")]),
         (IVORIAN, "2026-03-03", EMBARGO, []),  # lifted the day before
         (MIXED, ISSUED, EMBARGO, [("F09", "embargo", "hold")]),
-        (UNDISCLOSED, ISSUED, EMBARGO, []),
+        (UNDISCLOSED, ISSUED, EMBARGO, [("F09", "undisclosed", "hold")]),
+        (UNDISCLOSED, ISSUED, ZONE, [("F09", "undisclosed", "hold")]),
+        (UNDISCLOSED, "2026-03-03", EMBARGO, []),  # lifted the day before
         ({"kind": "single", "country": "BW"}, ISSUED, EMBARGO, []),
         (CENTRAL | {"zone": "upper basin"}, ISSUED, ZONE, [("F09", "embargo", "hold")]),
         (CENTRAL | {"zone": "Lower Basin"}, ISSUED, ZONE, []),

@@ -13,6 +13,7 @@ SEALED: Json = {"count": 1, "seal_numbers": ["BWS-1"]}
 
 def scenarios() -> Scenarios:
     v = Scenarios()
+    _notifications(v)
     _amendments(v)
     _cancellations(v)
     _requests(v)
@@ -50,6 +51,56 @@ def _shipment(**changes: Any) -> Json:
         "confirmation": {"requested": True},
     }
     return shipment | changes
+
+
+def _notifications(v: Scenarios) -> None:
+    name = "export-notification"
+    sound = _draft(name, **_shipment())
+    v.sound(f"{name}-sound", "nothing is wrong", "BW", sound)
+    file = {"name": "scan.pdf", "media_type": "application/pdf", "sha256": "f1" * 32, "size": 10}
+    parted: list[Json] = [
+        {
+            "hs": "7102.31",
+            "carats": carats,
+            "value_usd": "120050.00",
+            "origin": {"kind": "single", "country": "BW"},
+        }
+        for carats in ("600.00", "600.50")
+    ]
+    parted[0]["parcels"] = 2
+    for case, description, changes, code, at in (
+        ("itself", "a certificate that replaces itself", [("/data/replaces", "bw-012345")], "C08", "/replaces"),
+        ("more-parcels", "a line of more parcels than there are, another of none that is said",
+         [("/data/lines", parted)], "F06", "/parcels"),
+        ("more-seals", "two seals on one parcel", [("/data/containers", {"seal_numbers": ["1", "2"]})],
+         "F13", "/containers/seal_numbers"),
+        ("same-seal", "a seal that is named twice",
+         [("/data/parcels", 2), ("/data/containers", {"count": 2, "seal_numbers": ["1", "1"]})],
+         "F13", "/containers/seal_numbers/1"),
+        ("scripts", "a name with a Cyrillic letter in a Latin word",
+         [("/data/importer/name", "Dubai R\u043eugh Trading")], "F14", "/importer/name"),
+        ("two-scripts", "names of two scripts, word by word", [("/data/importer/name", "\u0410\u041e Almaz 5-\u0439")], "", ""),
+        ("same-file", "a file that is attached twice", [("/data/attachments", [file, file])], "F15", "/attachments/1"),
+        ("sealing-to-come", "sealed two days from now", [("/data/date_of_sealing", "2026-03-22")],
+         "T01", "/date_of_sealing"),
+        ("old-issue", "issued 31 days ago", [("/data/date_of_issue", "2026-02-17")], "T04", "/date_of_issue"),
+        ("issued-a-month-ago", "issued 30 days ago", [("/data/date_of_issue", "2026-02-18")], "", ""),
+    ):  # fmt: skip
+        said = [(code, "warn", f"/data{at}")] if code else []
+        v.sound(f"{name}-{case}", description, "BW", altered(sound, *changes), *said)
+    many = [file | {"name": f"{n}.pdf", "sha256": f"{n:064x}", "size": 10 * 2**20} for n in range(6)]
+    for case, description, files, at in (
+        (
+            "large-file",
+            "a file larger than any that is exchanged",
+            [file | {"size": 10 * 2**20 + 1}],
+            "/0/size",
+        ),
+        ("page", "a file that a browser would run", [file | {"media_type": "text/html"}], "/0/media_type"),
+        ("many-files", "files that are too large together", many, ""),
+    ):
+        changed = altered(sound, ("/data/attachments", files))
+        v.broken(f"{name}-{case}", description, "BW", changed, ("S09", "reject", f"/data/attachments{at}"))
 
 
 def _amendments(v: Scenarios) -> None:
@@ -401,7 +452,14 @@ def _transits(v: Scenarios) -> None:
     v.sound(f"{name}-same-day", "in and out on one day", "BW", altered(sound, (exit_, "2026-03-21")))
     _foreign(v, sound)
     nothing = altered(sound, ("/data/parcels", 0), ("/data/containers", {"seal_numbers": ["BWS-1"]}))
-    v.broken(f"{name}-parcels", "no parcel", "BW", nothing, ("F02", "reject", "/data/parcels"))
+    v.broken(
+        f"{name}-parcels",
+        "no parcel",
+        "BW",
+        nothing,
+        ("F02", "reject", "/data/parcels"),
+        ("F13", "warn", "/data/containers/seal_numbers"),
+    )
     weightless = altered(sound, ("/data/carats", "0.00"))
     v.broken(f"{name}-carats", "no weight", "BW", weightless, ("F02", "reject", "/data/carats"))
     reversed_ = altered(sound, (exit_, "2026-03-20"))

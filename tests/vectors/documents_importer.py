@@ -42,6 +42,7 @@ DATA: dict[str, Json] = {
         "date_of_receipt": "2026-03-19",
         "date_of_verification": "2026-03-20",
         "seals_intact": "yes",
+        "inspection": "full",
         "confirmed_by": {"authority": "AE", "officer": "Officer 917", "role": "importing_authority"},
     },
     "arrival-notice": {
@@ -143,6 +144,10 @@ def _confirmations(made: Scenarios) -> None:
          _warn("I17", "/date_of_verification")),
         ("authority", "made by another authority", [("/confirmed_by/authority", "IN")],
          _warn("I18", "/confirmed_by/authority")),
+        ("seals-unsaid", "nothing said about the seals", [("/seals_intact", ...)], _warn("I22", "/seals_intact")),
+        ("inspection-unsaid", "nothing said about the inspection", [("/inspection", ...)], _warn("I22", "/inspection")),
+        ("scripts", "a name with a Cyrillic letter in a Latin word", [("/exporter/name", "D\u0435bswana")],
+         _warn("F14", "/exporter/name")),
         ("seals", "a plain confirmation of broken seals", [("/seals_intact", "no")], _warn("I19", "/seals_intact")),
     ):  # fmt: skip
         made.sound(f"{name}-{case}", description, IMPORTER, draft(name, *changes), problem)
@@ -324,7 +329,7 @@ def _returns(made: Scenarios) -> None:
 
 
 def _shared(made: Scenarios) -> None:
-    """The rules that several types have: N03, C20, F15."""
+    """The rules that several types have: N03, C20, F15, S09."""
     for name in _NOTICES:
         changes: list[tuple[str, Any]] = []
         problems: list[Broken] = [("N03", "warn", "/time")]
@@ -363,3 +368,13 @@ def _shared(made: Scenarios) -> None:
             draft(name, ("/attachments", [FILE, again, other])),
             _warn("F15", "/attachments/1"), _warn("F15", "/attachments/2/name"),
         )  # fmt: skip
+        large = FILE | {"size": 10 * 2**20 + 1}
+        page = FILE | {"media_type": "text/html"}
+        many = [FILE | {"name": f"{n}.jpg", "sha256": f"{n:064x}", "size": 10 * 2**20} for n in range(6)]
+        for case, description, files, at in (
+            ("large-file", "a file larger than any that is exchanged", [large], "/attachments/0/size"),
+            ("page", "a file that a browser would run", [page], "/attachments/0/media_type"),
+            ("many-files", "files that are too large together", many, "/attachments"),
+        ):
+            changed = draft(name, ("/attachments", files))
+            made.broken(f"{name}-{case}", description, IMPORTER, changed, _reject("S09", at))

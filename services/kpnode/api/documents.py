@@ -198,7 +198,9 @@ def _dry(request: Request) -> bool:
     given = request.query_params.getlist("dry_run")
     if given in (["true"], ["false"]):
         return given == ["true"]
-    detail = "dry_run: must be true or false"
+    if given == [""] and "dry_run" in request.url.query.split("&"):
+        return True
+    detail = "dry_run: must be true, which the name alone means too, or false"
     error = {"code": "parameter-invalid", "parameter": "dry_run", "detail": detail}
     raise Refused("request-invalid", detail, errors=[error])
 

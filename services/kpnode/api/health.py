@@ -50,7 +50,13 @@ def mount(app: FastAPI, node: Node, door: Door, ready: Ready | None) -> None:
 
     @app.get("/", **operation(openapi.ROOT, public()))
     async def root(request: Request) -> Response:  # noqa: ARG001 - FastAPI hands it over
-        body = {"service": "kpnode", "version": app.version, "openapi": "/openapi.json", "docs": "/docs"}
+        body = {
+            "service": "kpnode",
+            "version": app.version,
+            "authority": node.address,
+            "openapi": "/openapi.json",
+            "docs": "/docs",
+        }
         return Answer(strictjson.dumps(body))
 
     @app.get("/healthz", **operation(openapi.HEALTH, public()))

@@ -246,7 +246,7 @@ SUBMIT: Final = Said(
         {
             "name": "dry_run",
             "in": "query",
-            "description": "`true`: only say what would come of it. Nothing is signed or stored, and no Idempotency-Key is needed.",
+            "description": "`true`, or the name alone: only say what would come of it. Nothing is signed or stored, no Idempotency-Key is needed.",
             "schema": {"type": "boolean"},
         },
         ACCEPT_LANGUAGE,
@@ -357,7 +357,10 @@ READ_EVENTS: Final = Said(
     problems=("streams-exhausted", "feed-shorter"),
 )  # fmt: skip
 ROOT: Final = Said(
-    "root", "Operation", "Read what this is", {200: ("Where to go on.", JSON, {"type": "object"})}
+    "root",
+    "Operation",
+    "Read what this is",
+    {200: ("Whose node it is, and where to go on.", JSON, {"type": "object"})},
 )
 HEALTH: Final = Said(
     "healthz", "Operation", "Ask whether the process is alive", {200: ("Yes.", JSON, {"type": "object"})}

@@ -24,7 +24,7 @@ from kpmsg.errors import Problem
 from kpmsg.policy import Practice
 from kpmsg.policy.screening import screen
 from kpmsg.verification import Verified
-from kpnode.store import alerts, worklists
+from kpnode.store import alerts, recorded, worklists
 from kpnode.store import tables as t
 from kpnode.store.documents import insert_rows
 
@@ -86,6 +86,9 @@ def said_against(
     ours = item.source == practice.me
     problems = [] if item.data is None else item.data.breaches(item.document)
     problems += screen(item.document, practice, received=None if ours else datetime.fromisoformat(at))
+    problems += recorded.problems(
+        item.document, recorded.look(connection, [item.document], practice), practice
+    )
     found = objections(item, others, practice, ours=ours)
     if any(problem.code == UNCERTAIN for problem in found):
         # Seldom: so only here is it looked up what we have noted of the number apart from notifying it.

@@ -20,7 +20,7 @@ from kpmsg.documents import Document
 from kpmsg.errors import Problem
 from kpmsg.policy import Practice
 from kpnode.release import NODE, ReleaseNeededError
-from kpnode.store import alerts, answers, drafts, files
+from kpnode.store import alerts, answers, drafts, files, recorded
 from kpnode.store import tables as t
 from kpnode.store.cases import filed, record_cases, release_claims, states
 from kpnode.store.documents import Item, insert_documents, insert_rows, record_events
@@ -147,6 +147,8 @@ def submit(
     """Commit what can be committed (a `Handler` of the database). Errors come back in place of results."""
     facts = _facts(connection, submissions)
     filings = _filings(connection, submissions, practice)
+    written = (item.verified.document for submission in submissions for item in submission.items)
+    books = recorded.look(connection, written, practice)
     outcomes: list[Committed | SubmissionError | ReleaseNeededError] = []
     accepted: list[Submission] = []
     remarks: dict[str, Sequence[Problem]] = {}
@@ -165,7 +167,7 @@ def submit(
             _obstacle(submission, facts)
             or _alone(connection, submission)
             or _lacking(connection, submission)
-            or _objection(submission, filings, practice, remarks)
+            or _objection(submission, filings, books, practice, remarks)
         )
         if obstacle is not None:
             outcomes.append(obstacle)
@@ -218,6 +220,7 @@ def _alone(connection: Connection, submission: Submission) -> ReleaseNeededError
 def _objection(
     submission: Submission,
     filings: dict[str, list[Filed]],
+    books: recorded.Books,
     practice: Practice,
     remarks: dict[str, Sequence[Problem]],
 ) -> ObjectedError | None:
@@ -234,6 +237,7 @@ def _objection(
         key, file = practice.key(document.subject), Filed(item.id, document)
         others = [*filings.get(key, ()), *(other for about, other in said if about == key)]
         problems = objections(file, others, practice, ours=True)
+        problems += recorded.problems(document, books, practice)
         if any(problem.severity == "reject" for problem in problems):
             return ObjectedError(problems, submission.place(index))
         remarks[item.id] = (*item.remarks, *problems)
@@ -270,6 +274,7 @@ def obstacles(
     keys = {practice.key(document.subject) for document, _ in said if document.subject}
     filings = filed(connection, sorted(keys)) if keys else {}
     warned = alerts.under(connection, sorted(keys))
+    books = recorded.look(connection, (document for document, _ in said), practice)
     own: set[str] = set()
     found = []
     for index, (document, claim) in enumerate(said):
@@ -278,6 +283,7 @@ def obstacles(
         if document.subject:
             others, file = filings[practice.key(document.subject)], Filed(f"draft {index}", document)
             problems += objections(file, others, practice, ours=True)
+            problems += recorded.problems(document, books, practice)
             problems += alerts.problems(document, warned.get(practice.key(document.subject), ()))
             others.append(file)
         error = _in_the_way(document.recipient, claim, index, facts, own)
