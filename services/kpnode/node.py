@@ -67,7 +67,7 @@ class Node:
         self.clock = clock
         self.practice = practice or Practice(identity.address)
         self.policy = policy or FourEyes()
-        self._submit = partial(_submit, practice=self.practice)
+        self._submit = partial(_submit, node=self)
         self.started_at = clock()
         self.counts: Counter[tuple[str, ...]] = Counter()
         self.peers: dict[str, Peer] = {}
@@ -394,7 +394,7 @@ class Node:
                 await self._changed.wait()
 
 
-def _submit(connection: Transaction, submissions: list[Submission], practice: Practice) -> Sequence[Any]:
-    outcomes = submit(connection, submissions, practice)
+def _submit(connection: Transaction, submissions: list[Submission], node: Node) -> Sequence[Any]:
+    outcomes = submit(connection, submissions, node.practice, node.policy)
     crash.point("A1")
     return outcomes

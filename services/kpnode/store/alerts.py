@@ -209,16 +209,6 @@ def _key(series: str, number: int) -> str:
     return f"{letters}{number:0{digits}d}" if digits else letters
 
 
-def withdrawn_by(connection: Connection, documents: Sequence[Document]) -> list[int]:
-    """Which of `documents`, by their places, take back an alert: what two people have said, one must not unsay."""
-    targets = {n: d.data.withdraws for n, d in enumerate(documents) if isinstance(d.data, Withdrawal)}
-    if not targets:
-        return []
-    alerting = (t.document.c.id.in_(list(targets.values())), t.document.c.type == Alert.type)
-    found = set(connection.execute(select(t.document.c.id).where(*alerting)).scalars())
-    return [n for n, target in targets.items() if target in found]
-
-
 # --- looking up -------------------------------------------------------------------------------------------------------
 
 
