@@ -25,7 +25,7 @@ from kpmsg.verification import Verified, seal_document
 from kpnode.api import build_app
 from kpnode.author import rfc3339
 from kpnode.node import Node
-from kpnode.store import alerts, answers, cases, incidents
+from kpnode.store import alerts, answers, cases, incidents, numbers
 from kpnode.store import tables as t
 from kpnode.store.callers import Scope, create_caller
 from kpnode.store.database import connect
@@ -405,3 +405,14 @@ def test_an_office_of_several_remembers_what_it_has_warned_of(connection: Connec
     me = Practice("EU/antwerp")
     told(connection, signed(alert(("EU 000001", None), issuer="EU"), source="EU/antwerp"), practice=me)
     assert answers._noted(connection, "EU000001", "EU/antwerp") == "stolen"
+
+
+def test_a_warning_of_ours_outranks_what_somebody_records_of_the_number(connection: Connection) -> None:
+    me = Practice("BW")
+    warned = signed(alert(("BW 000001", "BW 000009")))
+    told(connection, warned, practice=me)
+    fact = numbers.Fact("BW000001", "BW 000001", "issued", None)
+    numbers.record(connection, [fact], "BW", "clerk", rfc3339(NOW))
+    assert answers._noted(connection, "BW000001", "BW") == "stolen"
+    told(connection, signed(withdrawal(warned.id)), practice=me)
+    assert answers._noted(connection, "BW000001", "BW") == "issued"

@@ -349,3 +349,26 @@ def test_every_state_has_its_place_in_the_account() -> None:
         State.USED_TWICE,
         State.CROSSED_AMENDMENT,
     }
+
+
+async def test_a_stolen_number_is_issued_after_all_on_two_peoples_word_only(
+    desk: Office, client: httpx.AsyncClient
+) -> None:
+    first = [{"number": "BW 000011", "status": "stolen", "note": "From the van."}]
+    assert (await client.post("/v1/numbers", json=first)).status_code == 200
+    after_all = [{"number": "BW 000011", "status": "issued"}]
+    writing, releasing = Scope.WRITE_NUMBERS, Scope.RELEASE_DOCUMENTS
+    for name, scopes in (
+        ("clerk", (writing,)),
+        ("customs", (writing, releasing)),
+    ):  # that one has recorded it
+        async with await desk.client(scopes, name) as alone:
+            refused = await alone.post("/v1/numbers", json=after_all)
+            assert problem(refused) == [("number-taken-back", "/0/status")]
+    async with await desk.client((writing, releasing), "officer") as officer:
+        assert (await officer.post("/v1/numbers", json=after_all)).status_code == 200
+    [kept] = (await client.get("/v1/incidents")).json()["incidents"]
+    assert (kept["kind"], kept["certificate"]) == ("number-changed", "BW000011")
+    assert "recorded as stolen by customs" in kept["text"]
+    assert "(From the van.); officer has recorded it as issued now." in kept["text"]
+    assert (await client.post("/v1/numbers", json=first)).status_code == 200  # a warning takes nobody else
