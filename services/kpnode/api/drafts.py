@@ -39,7 +39,7 @@ from kpnode.api.requests import (
 from kpnode.api.resources import Shown
 from kpnode.drafting import Finding, UnfitDraftsError, Wanted
 from kpnode.node import Node
-from kpnode.release import SamePersonError
+from kpnode.release import NODE, SamePersonError
 from kpnode.store import drafts as store
 from kpnode.store import four_eyes, views
 from kpnode.store.callers import Scope
@@ -185,6 +185,9 @@ def mount(app: FastAPI, node: Node) -> None:
     async def discard(request: Request) -> Response:
         reason, caller, at = await reason_of(request), caller_of(request), node.stamp()
         row = await _row(request)
+        if row.author == NODE and Scope.RELEASE_DOCUMENTS not in caller.scopes:
+            detail = f"The node has prepared this: discarding it takes the scope {Scope.RELEASE_DOCUMENTS}."
+            raise Refused("scope-missing", detail)
         done = await node.database.write(lambda c: store.discard(c, row.seq, caller.person, reason, at))
         row = await _row(request)
         if not done:
