@@ -16,7 +16,7 @@ from kpmsg.errors import Problem
 from kpnode.author import Examined, addressed, claim_of, content_of, examine, rfc3339
 from kpnode.node import OFF_LOOP, Node
 from kpnode.release import missing
-from kpnode.store import four_eyes
+from kpnode.store import broadcasts, four_eyes
 from kpnode.store.database import Transaction
 from kpnode.store.drafts import DraftRow, drafts_by_number
 from kpnode.store.submissions import (
@@ -83,7 +83,8 @@ async def try_out(node: Node, drafts: Sequence[Any], *, strictly_parsed: bool = 
     """What would come of each draft if all were submitted together now. Nothing is signed or stored."""
     now = node.clock()
     named = [draft if content_of(draft) is None else _released(draft, SOMEBODY) for draft in drafts]
-    single, places = addressed(named, sorted(node.peers))
+    told = await node.database.read(lambda c: broadcasts.told(c, drafts, node.practice))
+    single, places = addressed(named, sorted(node.peers), told)
 
     def look() -> list[Examined]:
         return [
