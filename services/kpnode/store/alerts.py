@@ -12,7 +12,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, exists, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    bindparam,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    union_all,
+    update,
+)
 
 from kpmsg import documents, jws
 from kpmsg.case import Filed
@@ -40,15 +52,22 @@ _LEAST: Final = bindparam("least", type_=_A.first.type)
 _MOST: Final = bindparam("most", type_=_A.first.type)
 # Ranges of about one length are looked for together: the first of each then lies close below all its numbers, where an index finds it.
 _REACHES: Final = tuple(10**n for n in range(len(str(MOST_NUMBERS))))
-_NEAR: Final = select(*_COLUMNS).where(
-    _A.series == _SERIES,
-    _ACTIVE,
-    _A.last >= _LEAST,
-    or_(*(and_(_A.reach == reach, _A.first > _LEAST - reach, _A.first <= _MOST) for reach in _REACHES)),
+_NEAR: Final = union_all(
+    *(
+        select(*_COLUMNS).where(
+            _A.series == _SERIES,
+            _A.reach == reach,
+            _A.first > _LEAST - reach,
+            _A.first <= _MOST,
+            _A.last >= _LEAST,
+            _ACTIVE,
+        )
+        for reach in _REACHES
+    )
 )
 _ANY: Final = select(_A.seq).where(_A.series == _SERIES, _ACTIVE).limit(1)
 _TOGETHER: Final = 1000  # numbers no further apart are looked for with one question
-MOST_IN_FORCE: Final = 20_000
+MOST_IN_FORCE: Final = 10_000
 """So many ranges of one partner's may be in force here. What it says beyond is admitted, and told to an officer."""
 
 
