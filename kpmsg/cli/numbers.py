@@ -142,16 +142,22 @@ def _plainly(reply: Reply | None, to: str, *, bare: bool) -> Iterable[Renderable
 
 
 def alert(
-    kind: Annotated[
-        Literal["lost", "stolen", "forged", "void", "used_twice"],
-        typer.Option(help="What is wrong with them."),
-    ],
-    numbers: Annotated[
-        list[str],
-        typer.Option(metavar="RANGE", help='"BW 000100-BW 000199", or a single number; may be repeated.'),
-    ],
     because: Annotated[str, typer.Option(metavar="TEXT", help="What has happened.")],
     url: Url,
+    kind: Annotated[
+        Literal["lost", "stolen", "forged", "void", "used_twice"] | None,
+        typer.Option(help="What is wrong with them."),
+    ] = None,
+    numbers: Annotated[
+        list[str] | None,
+        typer.Option(metavar="RANGE", help='"BW 000100-BW 000199", or a single number; may be repeated.'),
+    ] = None,
+    withdraw: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DOCUMENT", help="End this alert of ours instead, at everybody whom it has told."
+        ),
+    ] = None,
     to: Annotated[str, typer.Option(metavar="ADDRESS", help="One partner, or everybody.")] = EVERYBODY,
     since: Annotated[
         str | None, typer.Option(metavar="DATE", help="Valid from then on; else from today.")
@@ -163,22 +169,44 @@ def alert(
     insecure_plaintext: Plaintext = False,
     as_json: Json = False,
 ) -> None:
-    """Prepare an alert about numbers of our own. A second person releases it: kpmsg release."""
+    """Prepare an alert about numbers of our own, or the end of one. A second person releases it: kpmsg release."""
     from rich.text import Text
 
     from kpmsg.cli.terminal_drafts import proposal
 
-    draft = _alert(kind, numbers, because, to, since, contact)
     with at_node(url, key_file, ca, plaintext=insecure_plaintext, as_json=as_json) as node:
+        about: Mapping[str, Any] | None = None
+        if withdraw is not None:
+            if kind or numbers or since or contact:
+                fail("--withdraw ends an alert as it is: give only --because beside it")
+            about = node.document(withdraw)
+            draft = _end(about, because, to)
+        elif kind is None or not numbers:
+            fail("give --kind and --numbers, or --withdraw with the alert that is to end")
+        else:
+            draft = _alert(kind, numbers, because, to, since, contact)
         _must_be_sound(node, draft, as_json=as_json)
         if not as_json:
-            tell(proposal(draft, {}, ""), {}, False)
+            tell(proposal(draft, {}, "", about), {}, False)
         if not agreed("Put it before a second person?", yes=yes):
             write("Nothing was prepared.\n", sys.stderr)
             raise typer.Exit(REFUSED)
         prepared = node.prepare(draft)
     said = Text(f"Draft {prepared['id']} waits for a second person: kpmsg release {prepared['id']}", "green")
     tell([said], prepared, as_json)
+
+
+def _end(alert: Mapping[str, Any], because: str, to: str) -> dict[str, Any]:
+    """The withdrawal of an alert, under the certificate that it was filed under, if any."""
+    everybody, partner = to in {EVERYBODY, "*"}, alert.get("partner")
+    if alert.get("type") != "org.kimberley.alert.v1":
+        fail("this is no alert: name one of ours by the id of its document")
+    if not everybody and to != partner:
+        fail(f"this alert went to {partner}: withdraw it there, or at everybody whom it has told")
+    subject = (alert.get("document") or {}).get("subject")
+    data = {"withdraws": alert.get("id"), "reason": because}
+    draft = {"type": "withdrawal", "recipient": "*" if everybody else to, "data": data}
+    return draft if subject is None else draft | {"subject": subject}
 
 
 def _alert(

@@ -28,6 +28,7 @@ class Cancellation(Content):
     name: ClassVar[str] = "cancellation"
     type: ClassVar[str] = "org.kimberley.cancellation.v1"
     roles: ClassVar[frozenset[Role]] = frozenset({"export"})
+    acts_by: ClassVar[str | None] = "cancels"
 
     certificate: Certificate
     cancels: DocumentId

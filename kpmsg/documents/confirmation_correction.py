@@ -26,6 +26,7 @@ class ConfirmationCorrection(Content):
     name: ClassVar[str] = "confirmation-correction"
     type: ClassVar[str] = "org.kimberley.confirmation-correction.v1"
     roles: ClassVar[frozenset[Role]] = frozenset({"import"})
+    acts_by: ClassVar[str | None] = "corrects"
 
     certificate: Certificate
     corrects: DocumentId

@@ -29,6 +29,9 @@ class Content(Particulars):
     roles: ClassVar[frozenset[Role]]
     broadcast: ClassVar[bool] = False  #: may be submitted to all partners at once
     always_released: ClassVar[bool] = False  #: a second person must release it, whatever the policy says
+    acts_by: ClassVar[str | None] = (
+        None  #: the member of `data` that names the document which it replaces or takes back
+    )
 
     @property
     def subject(self) -> str | None:

@@ -38,6 +38,7 @@ class ExportAmendment(Content):
     name: ClassVar[str] = "export-amendment"
     type: ClassVar[str] = "org.kimberley.export-amendment.v1"
     roles: ClassVar[frozenset[Role]] = frozenset({"export"})
+    acts_by: ClassVar[str | None] = "amends"
 
     certificate: Certificate
     amends: DocumentId

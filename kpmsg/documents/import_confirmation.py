@@ -108,6 +108,7 @@ class ImportConfirmation(Content):
     name: ClassVar[str] = "import-confirmation"
     type: ClassVar[str] = "org.kimberley.import-confirmation.v1"
     roles: ClassVar[frozenset[Role]] = frozenset({"import"})
+    acts_by: ClassVar[str | None] = "supersedes"
 
     certificate: Certificate
     notification: Reference | None

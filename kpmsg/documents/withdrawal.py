@@ -20,6 +20,7 @@ class Withdrawal(Content):
     name: ClassVar[str] = "withdrawal"
     type: ClassVar[str] = "org.kimberley.withdrawal.v1"
     roles: ClassVar[frozenset[Role]] = frozenset({"export", "import"})
+    acts_by: ClassVar[str | None] = "withdraws"
 
     withdraws: DocumentId
     reason: Text

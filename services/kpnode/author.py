@@ -6,7 +6,7 @@ what is committed meanwhile (`kpnode.store.submissions`), it does not know.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -21,6 +21,7 @@ from kpmsg.keys import Signer, SoftwareSigner
 from kpmsg.policy import Practice
 from kpmsg.policy.screening import screen
 from kpmsg.verification import may_write, seal_document
+from kpnode.store.broadcasts import EVERYBODY
 from kpnode.store.documents import Item
 
 
@@ -44,10 +45,6 @@ def rfc3339(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
-EVERYBODY: Final = "*"
-"""The recipient of a draft that is meant for every partner."""
-
-
 @dataclass(frozen=True, slots=True)
 class Examined:
     """One draft as it would be signed, and every rule that it breaks. `document` is None if it has no form to sign."""
@@ -61,21 +58,32 @@ class Examined:
         return any(problem.severity == "reject" for problem in self.problems)
 
 
-def addressed(drafts: Sequence[Any], partners: Sequence[str]) -> tuple[list[Any], list[int]]:
+def addressed(
+    drafts: Sequence[Any], partners: Sequence[str], told: Mapping[int, Mapping[str, str]]
+) -> tuple[list[Any], list[int]]:
     """Each draft for one recipient, and its place in the request: one for everybody becomes one for each of `partners`.
 
-    A draft that may not go to everybody, or that would reach nobody, stays as it is and is refused when it is examined.
+    `told`: who has been told it, or what it takes back, and by which document (`kpnode.store.broadcasts`): an alert goes to the others,
+    its withdrawal to these. A draft that may not go to everybody, or that would reach nobody, stays as it is and is refused
+    when it is examined.
     """
     single: list[Any] = []
     places: list[int] = []
     for place, draft in enumerate(drafts):
-        copies = [draft]
-        if _to_everybody(draft) and partners:
-            content = content_of(draft)
-            if content is not None and content.broadcast:
-                copies = [draft | {"recipient": address} for address in partners]
-        single += copies
-        places += [place] * len(copies)
+        copies = []
+        content = content_of(draft) if to_everybody(draft) else None
+        if content is not None:
+            before = told.get(place, {})
+            if content.broadcast:
+                copies = [draft | {"recipient": address} for address in partners if address not in before]
+            elif content.acts_by is not None:
+                copies = [
+                    draft | {"recipient": address, "data": draft["data"] | {content.acts_by: before[address]}}
+                    for address in partners
+                    if address in before
+                ]
+        single += copies or [draft]
+        places += [place] * max(1, len(copies))
     return single, places
 
 
@@ -97,7 +105,7 @@ def examine(
 
     What else has been said of its certificate is asked in the transaction that commits it (`kpnode.store.submissions`).
     """
-    if _to_everybody(draft):
+    if to_everybody(draft):
         return Examined(None, b"", (_not_to_everybody(content_of(draft)),))
     try:
         document, payload = documents.compose(
@@ -153,13 +161,17 @@ def claim_of(document: Document, practice: Practice) -> str | None:
 _CONTENT: Final = {name: kind for kind in TYPES.values() for name in (kind.name, kind.type)}
 
 
-def _to_everybody(draft: Any) -> bool:
+def to_everybody(draft: Any) -> bool:
+    """Whether the draft is meant for every partner."""
     return isinstance(draft, dict) and draft.get("recipient") == EVERYBODY
 
 
 def _not_to_everybody(content: type[Content] | None) -> Problem:
     if content is not None and content.broadcast:
-        return Problem("partner-unknown", "There is no partner yet to send this to.", "/recipient")
+        return Problem("partner-unknown", "There is no partner who has still to be told this.", "/recipient")
     some = ", ".join(kind.name for kind in TYPES.values() if kind.broadcast)
-    text = f'Only these go to every partner at once: {some}. Name one recipient instead of "*".'
+    text = (
+        f"Only these go to every partner at once: {some}; and the withdrawal of one of ours that is in force. "
+        'Name one recipient instead of "*".'
+    )
     return Problem("document-format", text, "/recipient")

@@ -15,12 +15,14 @@ from typing import Any, Final, Literal
 from kpmsg.errors import Problem
 from kpnode.author import Examined, addressed, claim_of, content_of, examine, rfc3339
 from kpnode.node import OFF_LOOP, Node
-from kpnode.release import SamePersonError, needs_two, same_person
+from kpnode.release import missing
+from kpnode.store import broadcasts, four_eyes
 from kpnode.store.database import Transaction
 from kpnode.store.drafts import DraftRow, drafts_by_number
 from kpnode.store.submissions import (
     ClaimedError,
     Committed,
+    Obstacles,
     PartnerUnknownError,
     Submission,
     committed_before,
@@ -79,9 +81,10 @@ class UnfitDraftsError(Exception):
 
 async def try_out(node: Node, drafts: Sequence[Any], *, strictly_parsed: bool = False) -> list[Finding]:
     """What would come of each draft if all were submitted together now. Nothing is signed or stored."""
-    now, alone = node.clock(), set(needs_two(map(_type, drafts), node.policy))
+    now = node.clock()
     named = [draft if content_of(draft) is None else _released(draft, SOMEBODY) for draft in drafts]
-    single, places = addressed(named, sorted(node.peers))
+    told = await node.database.read(lambda c: broadcasts.told(c, drafts, node.practice))
+    single, places = addressed(named, sorted(node.peers), told)
 
     def look() -> list[Examined]:
         return [
@@ -95,15 +98,21 @@ async def try_out(node: Node, drafts: Sequence[Any], *, strictly_parsed: bool = 
         for each in examined
         if each.document is not None
     ]
-    against = iter(await node.database.read(lambda c: obstacles(c, said, node.practice)) if said else ())
+
+    def ask(connection: Transaction) -> tuple[list[Obstacles], set[int]]:
+        alone = four_eyes.needing_two(connection, drafts, node.policy)
+        return obstacles(connection, said, node.practice) if said else [], set(alone)
+
+    found, alone = await node.database.read(ask)
+    against = iter(found)
     problems: list[list[Problem]] = [[] for _ in drafts]
     for place, each in zip(places, examined, strict=True):
         problems[place] += each.problems
         if each.document is not None:
-            found = next(against)
-            problems[place] += found.problems
-            if found.error is not None:
-                problems[place].append(_in_words(found.error))
+            obstacle = next(against)
+            problems[place] += obstacle.problems
+            if obstacle.error is not None:
+                problems[place].append(_in_words(obstacle.error))
     findings = []
     for place, draft in enumerate(drafts):
         first = examined[places.index(place)].document
@@ -131,19 +140,24 @@ async def release(
     `wanted`, and whatever `Node.submit` raises; pointers of a DraftError begin with the place if there are several.
     """
 
-    def look(connection: Transaction) -> tuple[list[DraftRow], Committed | None]:
+    def look(connection: Transaction) -> tuple[list[DraftRow], set[int], Committed | None]:
         # In this order: what was released under this key since is then seen as committed, and not only as closed.
         rows = drafts_by_number(connection, [each.seq for each in wanted])
-        return rows, committed_before(connection, officer, key, digest)
+        two = four_eyes.needing_two(connection, [row.content for row in rows], node.policy)
+        return rows, {rows[place].seq for place in two}, committed_before(connection, officer, key, digest)
 
-    found, before = await node.database.read(look)
+    found, two, before = await node.database.read(look)
     if before is not None:
         return before
     rows = _fit(wanted, {row.seq: row for row in found})
-    two = needs_two((row.type for row in rows), node.policy)
-    own = [place for place in two if any(same_person(person, writer) for writer in rows[place].persons)]
-    if own:
-        raise SamePersonError(f"{person} has written in it", own)
+    # Before anything is signed; whoever writes in one meanwhile is found when it is committed.
+    alone = missing(
+        [place for place, row in enumerate(rows) if row.seq in two],
+        person,
+        {place: row.persons for place, row in enumerate(rows)},
+    )
+    if alone is not None:
+        raise alone
     now = node.clock()
     items, places = await node.sign(
         [_released(row.content, person) for row in rows], now, strictly_parsed=True
@@ -178,10 +192,6 @@ def _released(draft: dict[str, Any], person: str) -> dict[str, Any]:
     if content is None or "released_by" not in content.model_fields or not isinstance(data, dict):
         return draft
     return draft | {"data": data | {"released_by": person}}
-
-
-def _type(draft: Any) -> Any:
-    return draft.get("type") if isinstance(draft, dict) else None
 
 
 def _in_words(error: PartnerUnknownError | ClaimedError) -> Problem:

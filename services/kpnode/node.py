@@ -26,7 +26,7 @@ from kpmsg.errors import DraftError, KeyFileError
 from kpmsg.keyrecord import KeyRecord
 from kpmsg.policy import Practice
 from kpnode import answering, crash, inbox
-from kpnode.author import Identity, addressed, compose, rfc3339
+from kpnode.author import Identity, addressed, compose, rfc3339, to_everybody
 from kpnode.awaited import Awaited
 from kpnode.files import Files
 from kpnode.inbox import Outcome, Parties
@@ -35,7 +35,7 @@ from kpnode.reception import Reception
 from kpnode.relay import Relay
 from kpnode.release import FourEyes, ReleaseNeededError, needs_two
 from kpnode.reminding import Reminders, Rounds
-from kpnode.store import partners, upkeep
+from kpnode.store import broadcasts, partners, upkeep
 from kpnode.store.database import Database, StoreError, Transaction
 from kpnode.store.documents import Item
 from kpnode.store.ledger import PartnerLedger
@@ -67,7 +67,7 @@ class Node:
         self.clock = clock
         self.practice = practice or Practice(identity.address)
         self.policy = policy or FourEyes()
-        self._submit = partial(_submit, practice=self.practice)
+        self._submit = partial(_submit, node=self)
         self.started_at = clock()
         self.counts: Counter[tuple[str, ...]] = Counter()
         self.peers: dict[str, Peer] = {}
@@ -236,15 +236,12 @@ class Node:
         self, drafts: Sequence[Any], now: datetime, *, strictly_parsed: bool = False
     ) -> tuple[tuple[Item, ...], tuple[int, ...]]:
         """Signed documents, and which of `drafts` each is from; nothing is committed. Who calls this has asked for two people."""
-        single, places = addressed(drafts, sorted(self.peers))
+        told: dict[int, dict[str, str]] = {}
+        if any(map(to_everybody, drafts)):
+            told = await self.database.read(lambda c: broadcasts.told(c, drafts, self.practice))
+        single, places = addressed(drafts, sorted(self.peers), told)
         make = partial(
-            compose,
-            single,
-            self.identity,
-            now,
-            self.practice,
-            strictly_parsed=strictly_parsed,
-            places=places,
+            compose, single, self.identity, now, self.practice, strictly_parsed=strictly_parsed, places=places
         )
         if len(single) < OFF_LOOP and self.identity.signs_at_once:
             items = make()
@@ -394,7 +391,7 @@ class Node:
                 await self._changed.wait()
 
 
-def _submit(connection: Transaction, submissions: list[Submission], practice: Practice) -> Sequence[Any]:
-    outcomes = submit(connection, submissions, practice)
+def _submit(connection: Transaction, submissions: list[Submission], node: Node) -> Sequence[Any]:
+    outcomes = submit(connection, submissions, node.practice, node.policy)
     crash.point("A1")
     return outcomes

@@ -1,6 +1,7 @@
-"""Four eyes: which documents a second person must release, and who counts as a second person.
+"""Four eyes: which types of documents a second person must release, and who counts as a second person.
 
-Decides from types of documents, names of people and this authority's own policy, and from nothing else. It does not know how a
+Decides from types of documents, names of people and this authority's own policy, and from nothing else. What a document acts upon
+counts too, and is looked up by `kpnode.store.four_eyes`. It does not know how a
 person proves who they are (an API key does, `kpnode.store.callers`), where drafts are kept (`kpnode.store.drafts`) or how
 they become documents (`kpnode.drafting`).
 """
@@ -8,7 +9,7 @@ they become documents (`kpnode.drafting`).
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -30,6 +31,7 @@ class FourEyes(BaseModel):
         default=(),
         description=(
             'Document types that only a second person can release, e.g. ["export-notification", "cancellation"], or "all". '
+            "So must be what amends, corrects, cancels or takes back such a document. "
             "An alert is always released by a second person. What the node answers by itself is exempt."
         ),
     )
@@ -74,6 +76,17 @@ def needs_two(kinds: Iterable[Any], policy: FourEyes) -> list[int]:
         if TYPES[whole].always_released or policy.types == "all" or whole in policy.types:
             found.append(place)
     return found
+
+
+def missing(
+    two: Iterable[int], person: str | None, writers: Mapping[int, Iterable[str]]
+) -> ReleaseError | None:
+    """Why what needs two people, at the places `two`, is not to be said: `person` releases it, `writers` have written in it."""
+    places = list(dict.fromkeys(two))
+    if places and person is None:
+        return ReleaseNeededError("a second person must release this", places)
+    own = [p for p in places if any(same_person(person or "", writer) for writer in writers.get(p, ()))]
+    return SamePersonError(f"{person} has written in it", own) if own else None
 
 
 def same_person(one: str, other: str) -> bool:

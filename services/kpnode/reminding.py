@@ -236,21 +236,17 @@ class Rounds:
     # -- numbers used twice ----------------------------------------------------------------------------------------------
 
     async def _warn(self, now: datetime) -> int:
-        me, place, done = self._identity.address, None, 0
-        while True:
+        me, done = self._identity.address, 0
+        place: reminders.Place | None = (0, None)
+        while place is not None:
             found, place = await self._database.read(
                 lambda c, place=place: reminders.used_twice(c, me, place, PAGE)  # type: ignore[misc]
             )
-            warnings = {
-                f"used-twice:{each.key}:{importer}": self._warning(each, importer, now.date())
-                for each in found
-                for importer in each.importers
-            }
+            warnings = {each.name: self._warning(each, now.date()) for each in found}
             done += await self._bring(warnings, now, at_once=False) if warnings else 0
-            if place is None:
-                return done
+        return done
 
-    def _warning(self, used: UsedTwice, importer: str, day: date) -> dict[str, Any]:
+    def _warning(self, used: UsedTwice, day: date) -> dict[str, Any]:
         """To one importer, and nothing in it about the other: no third party learns of a shipment."""
         contact = self._identity.records[-1].authority.contact
         data = {
@@ -263,7 +259,7 @@ class Rounds:
                 "compare it with the shipment, and tell us what you find."
             ),
         } | ({} if contact is None else {"contact": contact})
-        return {"type": Alert.name, "recipient": importer, "subject": used.key, "data": data}
+        return {"type": Alert.name, "recipient": used.importer, "subject": used.key, "data": data}
 
 
 def _notification(case: Mapping[str, Any]) -> str | None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, event, insert, select
 from uuid_utils.compat import uuid7
 
 from kpmsg import documents, jws, strictjson
@@ -25,7 +25,7 @@ from kpmsg.verification import Verified, seal_document
 from kpnode.api import build_app
 from kpnode.author import rfc3339
 from kpnode.node import Node
-from kpnode.store import alerts, answers, cases, incidents
+from kpnode.store import alerts, answers, cases, incidents, numbers
 from kpnode.store import tables as t
 from kpnode.store.callers import Scope, create_caller
 from kpnode.store.database import connect
@@ -405,3 +405,82 @@ def test_an_office_of_several_remembers_what_it_has_warned_of(connection: Connec
     me = Practice("EU/antwerp")
     told(connection, signed(alert(("EU 000001", None), issuer="EU"), source="EU/antwerp"), practice=me)
     assert answers._noted(connection, "EU000001", "EU/antwerp") == "stolen"
+
+
+def test_a_warning_of_ours_outranks_what_somebody_records_of_the_number(connection: Connection) -> None:
+    me = Practice("BW")
+    warned = signed(alert(("BW 000001", "BW 000009")))
+    told(connection, warned, practice=me)
+    fact = numbers.Fact("BW000001", "BW 000001", "issued", None)
+    numbers.record(connection, [fact], "BW", "clerk", rfc3339(NOW))
+    assert answers._noted(connection, "BW000001", "BW") == "stolen"
+    told(connection, signed(withdrawal(warned.id)), practice=me)
+    assert answers._noted(connection, "BW000001", "BW") == "issued"
+
+
+def test_a_range_whose_zeros_are_padding_covers_numbers_of_every_length(connection: Connection) -> None:
+    padded = {"letters": "BW", "leading_zeros": "padding", "valid_from": "2020-01-01"}
+    practice = Practice("AE")
+    practice.publish("BW", Policy.model_validate({"numbers": [padded]}))
+    told(connection, signed(alert(("BW 000950", "BW 011050"))), practice=practice)
+    keys = [practice.key(f"BW {number:06d}") for number in (949, 950, 999, 1000, 9999, 10000, 11050, 11051)]
+    assert list(under(connection, *keys)) == keys[1:-1]
+    told(connection, signed(alert(("BW 000000", "BW 000012"))), practice=practice)
+    assert list(under(connection, "BW0", "BW9", "BW10", "BW12", "BW13")) == ["BW0", "BW9", "BW10", "BW12"]
+
+
+def test_ranges_of_every_length_are_found_at_both_ends(connection: Connection) -> None:
+    for length in (1, 2, 9, 10, 11, 100, 101, 99_999, 100_000, 1_000_000):
+        last = 5_000_000 + length - 1
+        warned = signed(alert(("BW 5000000", f"BW {last}"), description=f"A box of {length}."))
+        told(connection, warned)
+        ends = ["BW4999999", "BW5000000", f"BW{last}", f"BW{last + 1}"]
+        assert set(under(connection, *ends)) == set(ends[1:3]), length
+        told(connection, signed(withdrawal(warned.id)))
+
+
+def test_an_issuer_makes_one_incident_for_a_certificate_however_often_it_warns(
+    connection: Connection,
+) -> None:
+    here(connection, "BW000005", "BW000006")
+    for day in range(1, 20):
+        told(connection, signed(alert(("BW 000001", "BW 000009"), valid_from=f"2026-10-{day:02d}")))
+    assert [i.certificate for i in _incidents(connection)] == ["BW000005", "BW000006"]
+
+
+def test_the_ranges_of_one_partner_have_an_end(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alerts, "MOST_IN_FORCE", 3)
+    first = signed(alert(*((f"BW {n:06d}", None) for n in (1, 3, 5))))
+    told(connection, first, signed(alert(("BW 000007", None))), signed(alert(("BW 000008", None))))
+    assert list(under(connection, "BW000005", "BW000007", "BW000008")) == ["BW000005"]
+    assert [i.kind for i in _incidents(connection)] == ["alerts-limit"]
+    told(connection, signed(withdrawal(first.id)))
+    told(connection, signed(alert(("BW 000007", None))))
+    assert list(under(connection, "BW000007")) == ["BW000007"]
+
+
+def test_alerts_are_looked_up_and_ended_by_index(tmp_path: Path) -> None:
+    """A partner that warns much makes nobody slow: no question walks through all that it has said."""
+    plans: list[str] = []
+
+    def explain(_conn: Any, cursor: Any, statement: str, parameters: Any, *_rest: Any) -> None:
+        if "alerted" in statement and not statement.startswith("INSERT"):
+            plan = cursor.connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            plans.extend(row[3] for row in plan)
+
+    engine = connect(f"sqlite:///{tmp_path / 'x.db'}", writer=True)
+    t.metadata.create_all(engine)
+    with engine.begin() as connection:
+        event.listen(connection, "before_cursor_execute", explain)
+        warned = signed(alert(("BW 000001", "BW 000009")))
+        told(connection, warned)
+        under(connection, "BW000005")
+        alerts.alerts(connection, active=True, limit=10)
+        alerts.alerts(connection, active=None, issuer="BW", limit=10)
+        told(connection, signed(withdrawal(warned.id)))
+    engine.dispose()
+    assert any("ix_alerted_in_force" in plan for plan in plans)
+    # The list of all begins at the newest and goes as far as its page does.
+    assert [plan for plan in plans if plan.startswith("SCAN") and "anon" not in plan] == ["SCAN alerted"]

@@ -305,8 +305,8 @@ async def test_stolen_numbers_are_warned_of_by_two_people(tmp_path: Path) -> Non
             *stolen, "--because", "Taken from the printer.", "--contact", "K. Moeti", "--yes"
         )
         assert "stolen: BW 000100 to BW 000199; BW 000250" in out
-        out = await officer.run("release", "1", "--yes", "--wait", "20")
-        assert "received alert to AE" in words(out)
+        said = await officer.json("release", "1", "--yes", "--wait", "20")
+        [warned] = said["documents"]
         out = await inspector.run("say", "message", number, "--set", "text=Which are they?", "--yes")
         assert "Said." in out
         await inspector.run("ask", "BW 000150", "--to", "BW", "--carats", "1", status=1)
@@ -320,6 +320,17 @@ async def test_stolen_numbers_are_warned_of_by_two_people(tmp_path: Path) -> Non
         assert "allots no numbers" in await clerk.run("numbers", "BW/9", status=2)
         assert "L02" in await clerk.run("alert", "--kind", "void", "--numbers", "BW 1-BW 2", "--because", "x",
                                          "--to", "AE", "--yes", "--numbers", "AE 1", status=3)  # fmt: skip
+
+        ended = ["alert", "--withdraw", warned["id"], "--because", "The box was found, sealed.", "--yes"]
+        assert "went to AE" in words(await clerk.run(*ended, "--to", "ZA", status=2))
+        out = words(await clerk.run(*ended))
+        assert "Withdrawal to every partner" in out
+        assert "takes back alert" in out
+        assert "Draft 2 waits for a second person" in out
+        assert "received withdrawal to AE" in words(
+            await officer.run("release", "2", "--yes", "--wait", "20")
+        )
+        assert "ALERT" not in await inspector.run("show", "BW 000150")
 
 
 async def test_photographs_go_with_a_notice_and_are_fetched(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from sqlalchemy import create_engine
 from kpmsg import documents
 from kpnode.release import FourEyes, ReleaseNeededError, needs_two, same_person
 from kpnode.sample import Trade, confirmation
+from kpnode.store import alerts
 from kpnode.store import drafts as store
 from kpnode.store import tables as t
 from kpnode.store.callers import Scope, create_caller
@@ -517,6 +518,78 @@ async def test_what_two_people_have_warned_of_one_person_does_not_take_back(desk
         prepared = (await prepare(clerk, draft, "w2")).json()
         assert problem(await release(clerk, [prepared["id"]], "r2")) == (403, "scope-missing")
         assert (await release(officer, [prepared["id"]], "r3")).status_code == 201
+
+
+async def test_an_alert_is_ended_everywhere_by_one_act_of_two_people(desk: Office) -> None:
+    async with (
+        await seat(desk, "desk", OFFICER, "T. Kgosi") as clerk,
+        await seat(desk, "signing", person="K. Moeti") as officer,
+    ):
+        made = (await prepare(clerk, ALERT)).json()
+        told = (await release(officer, [made["id"]])).json()["documents"]
+        assert [each["partner"] for each in told] == ["AE", "ZA"]
+        data = {"withdraws": told[1]["id"], "reason": "The box was found."}
+        draft = {"type": "withdrawal", "recipient": "*", "data": data}
+        [tried] = (await clerk.post("/v1/documents?dry_run=true", json=draft)).json()["documents"]
+        assert (tried["verdict"], tried["release_needed"]) == ("accepted", True)
+        refused = await clerk.post("/v1/documents", json=draft, headers={"Idempotency-Key": "k"})
+        assert problem(refused) == (403, "release-needed")
+        seq = (await prepare(clerk, draft, "w")).json()["id"]
+        assert problem(await release(clerk, [seq], "r1")) == (403, "same-person")
+        ended = (await release(officer, [seq], "r2")).json()["documents"]
+        taken_back = {each["partner"]: each["document"]["data"]["withdraws"] for each in ended}
+        assert taken_back == {each["partner"]: each["id"] for each in told}
+        assert await desk.node.received([each["id"] for each in ended], 20)
+        for site in desk.play.sites.values():
+            listed = await site.running.database.read(lambda c: alerts.alerts(c, active=True, limit=10))
+            assert listed == []
+        # There is nothing left to end.
+        [tried] = (await clerk.post("/v1/documents?dry_run=true", json=draft)).json()["documents"]
+        assert (tried["verdict"], tried["problems"][0]["pointer"]) == ("refused", "/recipient")
+
+
+async def test_who_has_been_told_an_alert_is_not_told_it_again(desk: Office) -> None:
+    async with (
+        await seat(desk, "desk", CLERK) as clerk,
+        await seat(desk, "signing") as officer,
+    ):
+        one = (await prepare(clerk, ALERT | {"recipient": "ZA"})).json()["id"]
+        every = (await prepare(clerk, ALERT, "every")).json()["id"]
+        await release(officer, [one])
+        told = (await release(officer, [every], "r2")).json()["documents"]
+        assert [each["partner"] for each in told] == ["AE"]
+        [tried] = (await clerk.post("/v1/documents?dry_run=true", json=ALERT)).json()["documents"]
+        assert [each["code"] for each in tried["problems"]] == ["partner-unknown"]
+
+
+async def test_what_comes_back_after_a_restore_leaves_no_draft_to_say_it_twice(tmp_path: Path) -> None:
+    async with office(*((a, f"sqlite:///{tmp_path / a}.db") for a in ("BW", "AE"))) as there:
+        site, copy = there.play.sites["BW"], tmp_path / "copy.db"
+        async with await seat(there, "desk", CLERK) as clerk, await seat(there, "signing") as officer:
+            message = {"type": "message", "recipient": "AE", "data": {"text": "Please call about the box."}}
+            said = [
+                (await prepare(clerk, each, f"k{n}")).json()["id"]
+                for n, each in enumerate((ALERT, message, shipment(1)))
+            ]
+            other = message | {"data": {"text": "Please do not call."}}
+            left = (await prepare(clerk, other, "other")).json()["id"]
+            there.play.backup(site, copy)
+            released = (await release(officer, said)).json()["documents"]
+            assert len(released) == 3
+            assert await there.node.received([each["id"] for each in released], 20)
+        await there.play.stop(site)
+        there.play.restore(site, copy)
+        node = await there.play.start(site)
+        rows: list[store.DraftRow] = []
+        for _ in range(400):
+            rows = await node.database.read(lambda c: store.drafts(c, state="released", limit=10))
+            if len(rows) == 3:
+                break
+            await asyncio.sleep(0.05)
+        assert {row.documents for row in rows} == {(each["id"],) for each in released}
+        assert {row.closed_by for row in rows} == {"returned"}
+        [still] = await node.database.read(lambda c: store.drafts(c, state="open", limit=10))
+        assert still.seq == left
 
 
 async def test_what_is_not_for_everybody_is_not_sent_to_everybody(desk: Office) -> None:

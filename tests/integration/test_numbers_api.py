@@ -379,7 +379,9 @@ async def test_a_number_that_is_recorded_as_gone_is_not_notified(
     answer = await client.post("/v1/documents", json=draft, headers={"Idempotency-Key": "k"})
     assert (refused[0], refused[2]) in problem(answer)
     assert await tried(client, trade().notification(5)) == []
-    await record("issued")
+    async with await desk.client((Scope.WRITE_NUMBERS, Scope.RELEASE_DOCUMENTS), "officer") as officer:
+        after_all = [{"number": "BW-000005", "status": "issued"}]
+        assert (await officer.post("/v1/numbers", json=after_all)).status_code == 200
     assert await tried(client, draft) == []
     sent = await notify(desk, 5)
     await record(status) if status != "void" else None
@@ -415,3 +417,26 @@ async def test_a_replaced_certificate_is_one_that_is_known(desk: Office, client:
         other = trade().notification(5)
         other["data"]["replaces"] = known
         assert await tried(client, other) == []
+
+
+async def test_a_stolen_number_is_issued_after_all_on_two_peoples_word_only(
+    desk: Office, client: httpx.AsyncClient
+) -> None:
+    first = [{"number": "BW 000011", "status": "stolen", "note": "From the van."}]
+    assert (await client.post("/v1/numbers", json=first)).status_code == 200
+    after_all = [{"number": "BW 000011", "status": "issued"}]
+    writing, releasing = Scope.WRITE_NUMBERS, Scope.RELEASE_DOCUMENTS
+    for name, scopes in (
+        ("clerk", (writing,)),
+        ("customs", (writing, releasing)),
+    ):  # that one has recorded it
+        async with await desk.client(scopes, name) as alone:
+            refused = await alone.post("/v1/numbers", json=after_all)
+            assert problem(refused) == [("number-taken-back", "/0/status")]
+    async with await desk.client((writing, releasing), "officer") as officer:
+        assert (await officer.post("/v1/numbers", json=after_all)).status_code == 200
+    [kept] = (await client.get("/v1/incidents")).json()["incidents"]
+    assert (kept["kind"], kept["certificate"]) == ("number-changed", "BW000011")
+    assert "recorded as stolen by customs" in kept["text"]
+    assert "(From the van.); officer has recorded it as issued now." in kept["text"]
+    assert (await client.post("/v1/numbers", json=first)).status_code == 200  # a warning takes nobody else

@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 
 from kpmsg import documents
 from kpnode.node import Node
-from kpnode.store import alerts, cases, upkeep
+from kpnode.store import alerts, cases, incidents, upkeep
 from kpnode.store import tables as t
 from tests.api import office
 from tests.exchange import stage, submit, trade, until
@@ -58,6 +58,21 @@ async def test_one_certificate_that_cannot_be_folded_does_not_stop_the_others(
             lambda c: c.execute(select(t.incident.c.kind, t.incident.c.certificate)).all()
         )
         assert told == [("set-aside", bad)]
+
+        # An officer has looked at it: software touches it again, and locks it again if it fails again.
+        locked = select(t.certificate.c.key).where(t.certificate.c.locked.is_not(None))
+        await node.database.write(lambda c: incidents.close_incident(c, 1, "Neo", "Looked at.", node.stamp()))
+        assert (await node.database.read(lambda c: c.execute(locked).all())) == []
+        await folded_by_an_older_version(node)
+        await asyncio.wait_for(node._fold_anew(), 10)
+        assert (await node.database.read(lambda c: c.execute(locked).scalars().all())) == [bad]
+
+        monkeypatch.setattr(cases, "fold", fold)  # the upgrade that reads it
+        await folded_by_an_older_version(node)
+        await asyncio.wait_for(node._fold_anew(), 10)
+        assert (await node.database.read(lambda c: c.execute(locked).all())) == []
+        case = select(t.certificate.c.case).where(t.certificate.c.key == bad)
+        assert (await node.database.read(lambda c: c.execute(case).scalar())) != "{}"
 
 
 async def test_an_alert_that_an_older_version_did_not_understand_is_in_force_after_the_upgrade(

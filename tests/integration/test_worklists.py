@@ -14,10 +14,11 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import event, insert
+from sqlalchemy import event, insert, update
 from sqlalchemy.engine import Engine
 
 from kpmsg import documents
+from kpmsg.case import State
 from kpmsg.policy import Policy
 from kpnode.api import build_app
 from kpnode.node import Node
@@ -55,13 +56,13 @@ class World:
         self.now = MONDAY + timedelta(days=day)
 
     @asynccontextmanager
-    async def desk(self, address: str) -> AsyncIterator[httpx.AsyncClient]:
-        """A client of one node's API that may do anything."""
+    async def desk(
+        self, address: str, scopes: Iterable[Scope] = tuple(Scope)
+    ) -> AsyncIterator[httpx.AsyncClient]:
+        """A client of one node's API, which may do anything unless `scopes` say what it may."""
         node = self.node(address)
         name = f"desk-{id(object())}"
-        key = await node.database.write(
-            lambda c: create_caller(c, name, tuple(Scope), "2026-01-01T00:00:00.000Z")
-        )
+        key = await node.database.write(lambda c: create_caller(c, name, scopes, "2026-01-01T00:00:00.000Z"))
         headers = {"Authorization": f"Bearer {key}"}
         transport = httpx.ASGITransport(build_app(node))
         async with httpx.AsyncClient(
@@ -573,12 +574,7 @@ async def test_a_number_used_twice_is_an_alert_to_both_importers_that_names_neit
     async with world(("BW", "AE", "IN"), lambda a: f"sqlite:///{tmp_path / a}.db") as three:
         notification = await three.notify()
         await three.confirm(notification)
-        sent = documents.parse((await _row(three, "AE", notification)).payload)
-        again = confirmation(sent, notification)
-        again["data"] |= {"notification": None, "country_of_destination": "IN"}
-        again["data"]["confirmed_by"] |= {"authority": "IN"}
-        said = await submit(three.node("IN"), again)
-        await three.arrives("BW", said)
+        await _confirmed_too(three, notification, "IN")
         for _ in range(2):
             await three.node("BW").rounds.round()
         prepared = await three.prepared()
@@ -593,6 +589,60 @@ async def test_a_number_used_twice_is_an_alert_to_both_importers_that_names_neit
             assert first["release_needed"]
             answer = await release(client, first)
             assert answer.status_code in {200, 201}, answer.text
+
+
+async def test_a_used_number_that_was_notified_twice_too_is_warned_of(tmp_path: Path) -> None:
+    async with world(("BW", "AE", "IN"), lambda a: f"sqlite:///{tmp_path / a}.db") as three:
+        notification = await three.notify()
+        await three.confirm(notification)
+        await _confirmed_too(three, notification, "IN")
+        named = update(t.certificate).values(state=str(State.NOTIFIED_TWICE))  # it is named before the other
+        await three.node("BW").database.write(lambda c: c.execute(named))
+        await three.node("BW").rounds.round()
+        assert [row.recipient for row in await three.prepared()] == ["AE", "IN"]
+
+
+async def test_a_discarded_warning_comes_back_with_one_more_importer_and_a_released_one_does_not(
+    tmp_path: Path,
+) -> None:
+    async with world(("BW", "AE", "IN", "ZA"), lambda a: f"sqlite:///{tmp_path / a}.db") as four:
+        notification, node = await four.notify(), four.node("BW")
+        await four.confirm(notification)
+        await _confirmed_too(four, notification, "IN")
+        await node.rounds.round()
+        ae, india = await four.prepared()
+        async with four.desk("BW") as client:
+            shown = (await client.get(f"/v1/drafts/{ae.seq}")).json()
+            assert (await release(client, shown)).status_code == 201
+        await node.database.write(
+            lambda c: drafts.discard(c, india.seq, "Neo", "By telephone.", node.stamp())
+        )
+        await node.rounds.round()
+        assert await four.prepared() == []
+        await _confirmed_too(four, notification, "ZA")
+        await node.rounds.round()
+        assert [row.recipient for row in await four.prepared()] == ["IN", "ZA"]
+
+
+async def test_a_clerk_does_not_discard_what_the_node_has_prepared(tmp_path: Path) -> None:
+    async with world(("BW", "AE"), lambda a: f"sqlite:///{tmp_path / a}.db") as two:
+        node, reason = two.node("BW"), {"reason": "Not needed."}
+        draft = {"type": "message", "recipient": "AE", "data": {"text": "Please call."}}
+        seq = await node.database.write(lambda c: drafts.draft_once(c, "reminder:1:x", draft, node.stamp()))
+        writing = (Scope.WRITE_DOCUMENTS, Scope.READ_DOCUMENTS)
+        for scopes, status in ((writing, 403), ((*writing, Scope.RELEASE_DOCUMENTS), 200)):
+            async with two.desk("BW", scopes) as client:
+                answer = await client.post(f"/v1/drafts/{seq}/discard", json=reason)
+                assert answer.status_code == status, answer.text
+
+
+async def _confirmed_too(there: World, notification: str, importer: str) -> None:
+    """Another importer confirms what was notified to the Emirates."""
+    sent = documents.parse((await _row(there, "AE", notification)).payload)
+    again = confirmation(sent, notification)
+    again["data"] |= {"notification": None, "country_of_destination": importer}
+    again["data"]["confirmed_by"] |= {"authority": importer}
+    await there.arrives("BW", await submit(there.node(importer), again))
 
 
 async def _row(three: World, address: str, document_id: str) -> views.DocumentRow:

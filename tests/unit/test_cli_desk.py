@@ -492,6 +492,8 @@ def test_nothing_is_sent_without_somebody_who_agrees(node: list[httpx.Response])
         ["ask", "BW 1", "--to", "BW", "--carats", "1", "--url", "ftp://x"],
         ["alert", "--kind", "stolen", "--numbers", " ", "--because", "x"],
         ["alert", "--kind", "mislaid", "--numbers", "BW 1", "--because", "x"],
+        ["alert", "--kind", "stolen", "--because", "x"],
+        ["alert", "--withdraw", "ab", "--kind", "stolen", "--because", "x"],
         ["attach", "missing.pdf"],
         ["attach", "program.exe"],
         ["show", "BW 1", "--key-file", "missing"],

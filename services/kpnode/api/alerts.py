@@ -109,6 +109,7 @@ LIST: Final = Said(
     {200: ("One page.", JSON, ref("AlertedPage"))},
     text=(
         "Ours and partners'. Only an issuer's word about its own numbers is kept. What was said to several partners is shown once. "
-        "To warn of numbers, prepare a document `alert` at `/v1/drafts`: a second person always releases it. A `withdrawal` ends it."
+        "To warn of numbers, prepare a document `alert` at `/v1/drafts`: a second person always releases it. A `withdrawal` ends it, "
+        "released by a second person too; one to `*` that names any of its documents ends it at everybody who has been told."
     ),
 )  # fmt: skip

@@ -39,9 +39,9 @@ from kpnode.api.requests import (
 from kpnode.api.resources import Shown
 from kpnode.drafting import Finding, UnfitDraftsError, Wanted
 from kpnode.node import Node
-from kpnode.release import SamePersonError, needs_two
+from kpnode.release import NODE, SamePersonError
 from kpnode.store import drafts as store
-from kpnode.store import views
+from kpnode.store import four_eyes, views
 from kpnode.store.callers import Scope
 from kpnode.store.drafts import DraftRow
 from kpnode.store.submissions import (
@@ -108,11 +108,9 @@ def mount(app: FastAPI, node: Node) -> None:
             )
         )
         following = cursor_for(rows[query.limit - 1].seq) if len(rows) > query.limit else None
-        return Answer(
-            strictjson.dumps(
-                {"drafts": [_shown(row, node) for row in rows[: query.limit]], "next": following}
-            )
-        )
+        listed, two = rows[: query.limit], await _needing_two(rows)
+        body = {"drafts": [_shown(row, two=row.seq in two) for row in listed], "next": following}
+        return Answer(strictjson.dumps(body))
 
     # Before the routes with {id}: the router takes the first that fits.
     @app.post("/v1/drafts/release", **operation(RELEASE, needs(Scope.RELEASE_DOCUMENTS)))
@@ -187,6 +185,9 @@ def mount(app: FastAPI, node: Node) -> None:
     async def discard(request: Request) -> Response:
         reason, caller, at = await reason_of(request), caller_of(request), node.stamp()
         row = await _row(request)
+        if row.author == NODE and Scope.RELEASE_DOCUMENTS not in caller.scopes:
+            detail = f"The node has prepared this: discarding it takes the scope {Scope.RELEASE_DOCUMENTS}."
+            raise Refused("scope-missing", detail)
         done = await node.database.write(lambda c: store.discard(c, row.seq, caller.person, reason, at))
         row = await _row(request)
         if not done:
@@ -221,11 +222,20 @@ def mount(app: FastAPI, node: Node) -> None:
             else []
         )
         findings = {row.seq: finding for row, finding in zip(ready, found, strict=True)}
-        return [_shown(row, node, findings.get(row.seq), language) for row in rows]
+        two = await _needing_two(rows)
+        return [
+            _shown(row, two=row.seq in two, finding=findings.get(row.seq), language=language) for row in rows
+        ]
+
+    async def _needing_two(rows: Sequence[DraftRow]) -> set[int]:
+        """The numbers of those that a second person must release."""
+        spoken = [row.content for row in rows]
+        two = await node.database.read(lambda c: four_eyes.needing_two(c, spoken, node.policy))
+        return {rows[place].seq for place in two}
 
 
 def _shown(
-    row: DraftRow, node: Node, finding: Finding | None = None, language: Language = "en"
+    row: DraftRow, *, two: bool, finding: Finding | None = None, language: Language = "en"
 ) -> dict[str, Any]:
     closed = {"at": row.closed_at, "by": row.closed_by, "because": row.closed_because}
     answer: dict[str, Any] = {
@@ -239,7 +249,7 @@ def _shown(
         "author": row.author,
         "persons": list(row.persons),
         "because": row.because,
-        "release_needed": bool(needs_two([row.type], node.policy)),
+        "release_needed": two,
         "digest": row.digest,
         "draft": row.content,
         "documents": list(row.documents),

@@ -184,7 +184,7 @@ REVISE: Final = Said(
 DISCARD: Final = Said(
     "discardDraft", "Drafts", "Discard a draft, with a reason", _ONE,
     problems=("not-found", "draft-closed"), parameters=(_BY_NUMBER, ACCEPT_LANGUAGE), body=REASON,
-    headers={200: {"ETag": _ETAG}},
+    headers={200: {"ETag": _ETAG}}, text="What the node has prepared takes a key with `documents:release` too.",
 )  # fmt: skip
 RELEASE: Final = Said(
     "releaseDrafts", "Drafts", "Release drafts: sign and send them, all or none",

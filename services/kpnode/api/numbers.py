@@ -22,7 +22,16 @@ from kpnode.api.requests import body_of, json_of
 from kpnode.node import Node
 from kpnode.store import numbers
 from kpnode.store.callers import Scope
-from kpnode.store.numbers import MOST_LISTED, Account, Fact, Listed, NotifiedError, NumberRow, Status
+from kpnode.store.numbers import (
+    MOST_LISTED,
+    Account,
+    Fact,
+    Listed,
+    NotifiedError,
+    NumberRow,
+    Status,
+    TakenBackError,
+)
 
 MOST: Final = 500
 BODY: Final = 512 * 1024
@@ -64,15 +73,22 @@ def mount(app: FastAPI, node: Node) -> None:
         entries = _entries(json_of(await body_of(request, BODY), BODY))
         facts = [Fact(node.practice.key(e.number), e.number, e.status, e.note) for e in entries]
         _must_be_ours(facts, node.address)
+        officer = caller.person if Scope.RELEASE_DOCUMENTS in caller.scopes else None
         try:
             rows = await node.database.write(
-                lambda c: numbers.record(c, facts, node.address, caller.name, at)
+                lambda c: numbers.record(c, facts, node.address, caller.name, at, officer=officer)
             )
         except NotifiedError as error:
             detail = (
                 "This number has been notified: submit a cancellation, so that its recipient learns of it."
             )
             raise _refused("number-notified", detail, error.places, "status") from None
+        except TakenBackError as error:
+            detail = (
+                "This number is recorded as void, lost or stolen: that it is issued after all must be recorded by another person than "
+                "whoever recorded that, with a key that may release documents."
+            )
+            raise _refused("number-taken-back", detail, error.places, "status") from None
         return Answer(strictjson.dumps({"numbers": [_number(row) for row in rows]}))
 
     @app.get("/v1/numbers/report", **operation(REPORT, needs(Scope.READ_DOCUMENTS)))
@@ -257,7 +273,8 @@ RECORD: Final = Said(
     {200: ("What is recorded of them now.", JSON, ref("RecordedNumbers"))},
     text=(
         "For numbers that were issued on paper without being notified, or are void, lost or stolen. All of them or none; the last word "
-        "counts, so this may be repeated. Partners learn nothing of it: they are told by a cancellation or an alert. What was "
+        "counts, so this may be repeated; an incident keeps what it replaces. That a void, lost or stolen number is issued after all is "
+        "recorded by a second person with `documents:release`; and what is under an alert of ours stays so until that is withdrawn. Partners learn nothing of it: they are told by a cancellation or an alert. What was "
         "recorded as `issued` is not called unknown when a partner asks about it."
     ),
     body={

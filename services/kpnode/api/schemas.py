@@ -148,7 +148,9 @@ _CERTIFICATE: Final[dict[str, Any]] = {
     "differences": _array(_ref("Difference"), "What was found other than notified."),
     "waiting_for": _one_of("us", "them", "both", "nobody"),
     "matters": _array(_ref("Matter"), "What is open, the most urgent first."),
-    "locked": _maybe(_text("Why software no longer touches it.")),
+    "locked": _maybe(
+        _text("Why software no longer touches it, until an officer closes the incident about it.")
+    ),
     "first_at": _TIME,
     "changed_at": _TIME,
 }

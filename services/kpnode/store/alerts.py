@@ -7,17 +7,29 @@ an index. Only the issuer's word counts, and only until it takes it back. What a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, and_, bindparam, exists, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    bindparam,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    union_all,
+    update,
+)
 
 from kpmsg import documents, jws
 from kpmsg.case import Filed
 from kpmsg.documents import Alert, Document, Withdrawal
-from kpmsg.documents.alert import NumberRange
+from kpmsg.documents.alert import MOST_NUMBERS, NumberRange
 from kpmsg.errors import Problem
 from kpmsg.policy import Practice
 from kpmsg.policy.numbers import series_of
@@ -34,10 +46,29 @@ _A: Final = t.alerted.c
 _COLUMNS: Final = (
     _A.seq, _A.document_id, _A.partner, _A.kind, _A.series, _A.first, _A.last, _A.valid_from, _A.withdrawn_at
 )  # fmt: skip
-_ACTIVE: Final = and_(_A.withdrawn_at.is_(None), _A.kind != _AHEAD)
-_NEAR: Final = select(*_COLUMNS).where(
-    _A.series == bindparam("series"), _A.first <= bindparam("most"), _A.last >= bindparam("least"), _ACTIVE
+_ACTIVE: Final = _A.withdrawn_at.is_(None)
+_SERIES: Final = bindparam("series", type_=_A.series.type)
+_LEAST: Final = bindparam("least", type_=_A.first.type)
+_MOST: Final = bindparam("most", type_=_A.first.type)
+# Ranges of about one length are looked for together: the first of each then lies close below all its numbers, where an index finds it.
+_REACHES: Final = tuple(10**n for n in range(len(str(MOST_NUMBERS))))
+_NEAR: Final = union_all(
+    *(
+        select(*_COLUMNS).where(
+            _A.series == _SERIES,
+            _A.reach == reach,
+            _A.first > _LEAST - reach,
+            _A.first <= _MOST,
+            _A.last >= _LEAST,
+            _ACTIVE,
+        )
+        for reach in _REACHES
+    )
 )
+_ANY: Final = select(_A.seq).where(_A.series == _SERIES, _ACTIVE).limit(1)
+_TOGETHER: Final = 1000  # numbers no further apart are looked for with one question
+MOST_IN_FORCE: Final = 10_000
+"""So many ranges of one partner's may be in force here. What it says beyond is admitted, and told to an officer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +132,8 @@ def _record(
     against = [*alert.breaches(item.document), *screen(item.document, practice, received=received)]
     if any(problem.severity == "reject" for problem in against):
         return
+    if source != practice.me and _too_many(connection, item, at):
+        return
     ahead = select(_A.withdrawn_at).where(_A.document_id == item.id, _A.partner == source, _A.kind == _AHEAD)
     ended = connection.execute(ahead).scalar()
     rows = [
@@ -111,10 +144,11 @@ def _record(
             "series": series,
             "first": first,
             "last": last,
+            "reach": next(reach for reach in _REACHES if last - first < reach),
             "valid_from": alert.valid_from.isoformat(),
             "withdrawn_at": ended,
         }
-        for series, first, last in (_span(each, practice) for each in alert.numbers)
+        for series, first, last in dict.fromkeys(ranges_of(alert.numbers, practice))
     ]
     connection.execute(insert(t.alerted), rows)
     if source != practice.me and ended is None:
@@ -122,15 +156,42 @@ def _record(
         _report(connection, item, alert, spans, at)
 
 
-def _span(numbers: NumberRange, practice: Practice) -> tuple[str, int, int]:
-    """The range in the series in which its issuer writes certificate keys, which is where certificates are looked for."""
-    span = numbers.span
-    assert span is not None  # rule L03
-    first = series_of(practice.key(numbers.first))
-    last = first if numbers.last is None else series_of(practice.key(numbers.last))
-    if first is None or last is None or first[0] != last[0]:
-        return span
-    return first[0], first[1], last[1]
+def _too_many(connection: Connection, item: Verified | Filed, at: str) -> bool:
+    """Whether its author has so many ranges in force already that no more are kept; then an officer is told, once."""
+    source, kind = item.document.source, "alerts-limit"
+    some = select(_A.seq).where(_A.partner == source, _ACTIVE).limit(MOST_IN_FORCE).subquery()
+    if (connection.execute(select(func.count()).select_from(some)).scalar() or 0) < MOST_IN_FORCE:
+        return False
+    text = f"{source} has {MOST_IN_FORCE} ranges of numbers under alerts: what it warns of beyond is kept as a document only."
+    i = t.incident.c
+    same = select(i.seq).where(
+        i.partner == source, i.certificate.is_(None), i.closed_at.is_(None), i.kind == kind
+    )
+    if connection.execute(same.limit(1)).first() is None:
+        row = {"at": at, "kind": kind, "partner": source, "document_id": item.id, "text": text}
+        connection.execute(insert(t.incident), [row])
+    return True
+
+
+def ranges_of(numbers: Iterable[NumberRange], practice: Practice) -> Iterator[tuple[str, int, int]]:
+    """The ranges in the series in which their issuer writes certificate keys, which is where certificates are looked for.
+
+    Where zeros are padding and numbers may have any length, a range is one for each length.
+    """
+    for each in numbers:
+        span = each.span
+        assert span is not None  # rule L03
+        first = series_of(practice.key(each.first))
+        last = first if each.last is None else series_of(practice.key(each.last))
+        letters = {end[0].partition("/")[0] for end in (first, last) if end is not None}
+        if first is None or last is None or len(letters) != 1:
+            yield span
+        elif first[0] == last[0]:
+            yield first[0], first[1], last[1]
+        else:
+            for digits in range(len(str(first[1])), len(str(last[1])) + 1):
+                least = 10 ** (digits - 1) if digits > 1 else 0
+                yield f"{min(letters)}/{digits}", max(first[1], least), min(last[1], 10**digits - 1)
 
 
 def _withdraw(connection: Connection, item: Verified | Filed, withdrawn: str, at: str) -> None:
@@ -142,7 +203,7 @@ def _withdraw(connection: Connection, item: Verified | Filed, withdrawn: str, at
         return
     # What was lost and is sent again may come behind what was said after it.
     if connection.execute(select(t.document.c.id).where(t.document.c.id == withdrawn)).first() is None:
-        nothing = {"kind": _AHEAD, "series": "", "first": 0, "last": 0, "valid_from": at[:10]}
+        nothing = {"kind": _AHEAD, "series": "", "first": 0, "last": 0, "reach": 1, "valid_from": at[:10]}
         row = nothing | {"document_id": withdrawn, "partner": source, "withdrawn_at": at}
         connection.execute(insert(t.alerted), [row])
 
@@ -173,13 +234,18 @@ def _report(
             every = select(t.certificate.c.key).where(*wanted).limit(room + MOST_COUNTED + 1).subquery()
             more += (connection.execute(select(func.count()).select_from(every)).scalar() or 0) - room
     text = said.format(issuer=source, since=alert.valid_from)
+    # One open incident for a certificate, its issuer and what is wrong, however often and since whenever that is said.
     i = t.incident.c
     told = select(i.certificate).where(
-        i.partner == source, i.closed_at.is_(None), i.text == text, i.certificate.in_(found)
+        i.partner == source,
+        i.closed_at.is_(None),
+        or_(i.certificate.in_(found), i.certificate.is_(None)),
+        i.kind == common["kind"],
+        i.text.endswith(said.partition("{since}")[2].format(issuer=source), autoescape=True),
     )
-    known = set(connection.execute(told).scalars()) if found else set()  # by an alert that said the same
+    known = set(connection.execute(told).scalars())
     rows = [common | {"certificate": key, "text": text} for key in found if key not in known]
-    if more:
+    if more and None not in known:
         number = f"more than {MOST_COUNTED}" if more > MOST_COUNTED else str(more)
         rest = f"Beside those of the incidents before, {number} certificates here are under the same alert. {text}"
         rows.append(common | {"certificate": None, "text": rest})
@@ -209,23 +275,13 @@ def _key(series: str, number: int) -> str:
     return f"{letters}{number:0{digits}d}" if digits else letters
 
 
-def withdrawn_by(connection: Connection, documents: Sequence[Document]) -> list[int]:
-    """Which of `documents`, by their places, take back an alert: what two people have said, one must not unsay."""
-    targets = {n: d.data.withdraws for n, d in enumerate(documents) if isinstance(d.data, Withdrawal)}
-    if not targets:
-        return []
-    alerting = (t.document.c.id.in_(list(targets.values())), t.document.c.type == Alert.type)
-    found = set(connection.execute(select(t.document.c.id).where(*alerting)).scalars())
-    return [n for n, target in targets.items() if target in found]
-
-
 # --- looking up -------------------------------------------------------------------------------------------------------
 
 
 def under(connection: Connection, keys: Sequence[str]) -> dict[str, list[Alerted]]:
     """The alerts that are in force for each of `keys` (as `Practice.key` gives them); keys without one are left out.
 
-    One question for each series among the keys: one, as a rule.
+    One question for each series among the keys, as a rule: most have no alert at all.
     """
     by_series: dict[str, list[tuple[int, str]]] = {}
     for key in keys:
@@ -233,12 +289,30 @@ def under(connection: Connection, keys: Sequence[str]) -> dict[str, list[Alerted
         by_series.setdefault(series, []).append((number, key))
     found: dict[str, list[Alerted]] = {}
     for series, numbers in by_series.items():
-        asked = {"series": series, "least": min(numbers)[0], "most": max(numbers)[0]}
-        for alerted in _once(Alerted(*row) for row in connection.execute(_NEAR, asked)):
-            for number, key in numbers:
-                if alerted.first <= number <= alerted.last:
-                    found.setdefault(key, []).append(alerted)
+        if connection.execute(_ANY, {"series": series}).first() is None:
+            continue
+        for some in _neighbours(sorted(numbers)):
+            for alerted in _near(connection, series, some[0][0], some[-1][0]):
+                for number, key in some:
+                    if alerted.first <= number <= alerted.last:
+                        found.setdefault(key, []).append(alerted)
     return found
+
+
+def _neighbours(numbers: Sequence[tuple[int, str]]) -> Iterator[list[tuple[int, str]]]:
+    some: list[tuple[int, str]] = []
+    for each in numbers:
+        if some and each[0] - some[-1][0] > _TOGETHER:
+            yield some
+            some = []
+        some.append(each)
+    yield some
+
+
+def _near(connection: Connection, series: str, least: int, most: int) -> list[Alerted]:
+    """What is in force of the numbers `least` to `most` of a series."""
+    asked = {"series": series, "least": least, "most": most}
+    return _once(Alerted(*row) for row in connection.execute(_NEAR, asked))
 
 
 def _once(alerts: Iterable[Alerted]) -> list[Alerted]:
@@ -270,15 +344,10 @@ def alerts(
 
     Where the same was said to several partners it is shown once, by the oldest of its documents that has not been withdrawn.
     """
-    other = t.alerted.alias()
-    same = and_(
-        *(other.c[name] == _A[name] for name in ("partner", "kind", "series", "first", "last", "valid_from")),
-        other.c.withdrawn_at.is_(None) == _A.withdrawn_at.is_(None),
-        other.c.seq < _A.seq,
-    )
-    query = select(*_COLUMNS).where(_A.kind != _AHEAD, ~exists().where(same)).order_by(_A.seq.desc())
-    if active is not None:
-        query = query.where(_A.withdrawn_at.is_(None) if active else _A.withdrawn_at.is_not(None))
+    query = select(*_COLUMNS).where(_A.kind != _AHEAD).order_by(_A.seq.desc())
+    in_force = and_(_ACTIVE, ~_said_before(ended=False))
+    over = and_(_A.withdrawn_at.is_not(None), ~_said_before(ended=True))
+    query = query.where(or_(in_force, over) if active is None else in_force if active else over)
     if issuer is not None:
         query = query.where(_A.partner == issuer)
     if before is not None:
@@ -286,7 +355,14 @@ def alerts(
     return [Alerted(*row) for row in connection.execute(query.limit(limit))]
 
 
+def _said_before(*, ended: bool) -> ColumnElement[bool]:
+    """Whether the very same is said by an earlier document, which is in force or has ended."""
+    other = t.alerted.alias()
+    names = ("partner", "series", "first", "last", "kind", "valid_from")
+    state = other.c.withdrawn_at.is_not(None) if ended else other.c.withdrawn_at.is_(None)
+    return exists().where(*(other.c[name] == _A[name] for name in names), state, other.c.seq < _A.seq)
+
+
 def within(connection: Connection, series: str, first: int, last: int) -> list[Alerted]:
     """What is in force of the numbers `first` to `last` of a series."""
-    asked: Mapping[str, Any] = {"series": series, "least": first, "most": last}
-    return sorted(_once(Alerted(*row) for row in connection.execute(_NEAR, asked)), key=lambda a: a.first)
+    return sorted(_near(connection, series, first, last), key=lambda a: a.first)

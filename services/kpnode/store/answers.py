@@ -85,15 +85,19 @@ def owed(connection: Connection, seq: int, practice: Practice, at: str) -> Owed 
 
 
 def _noted(connection: Connection, key: str, me: str) -> Recorded | None:
-    """What we have recorded of a number of ours, or warned everybody of; not that it was forged, which says whose it is not."""
-    noted = connection.execute(select(t.number.c.status).where(t.number.c.key == key)).scalar()
-    if noted is not None:
-        return cast(Recorded, noted)
+    """What we have warned of a number of ours, else what we have recorded of it; not that it was forged, which says whose it is not.
+
+    A warning comes first: two people have said it to partners. What is recorded one may write.
+    """
     warned = alerts.under(connection, [key]).get(key, ())
     ours = {
         each.kind for each in warned if each.issuer[:2] == me[:2]
     }  # a sister office's word is the issuer's, too
-    return next((kind for kind in ("stolen", "lost", "void") if kind in ours), None)
+    found = next((kind for kind in ("stolen", "lost", "void") if kind in ours), None)
+    if found is not None:
+        return cast(Recorded, found)
+    noted = connection.execute(select(t.number.c.status).where(t.number.c.key == key)).scalar()
+    return None if noted is None else cast(Recorded, noted)
 
 
 def _rejections(connection: Connection, item: Filed) -> list[Filed]:

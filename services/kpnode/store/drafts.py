@@ -16,7 +16,10 @@ from sqlalchemy import ColumnElement, Connection, Row, insert, select, true, upd
 
 from kpmsg import strictjson
 from kpmsg.documents import TYPES, certificate_key
+from kpmsg.policy import Practice
+from kpmsg.verification import Verified
 from kpnode.release import NODE
+from kpnode.store import broadcasts
 from kpnode.store import tables as t
 
 State = Literal["open", "released", "discarded"]
@@ -105,7 +108,7 @@ def draft_once(connection: Connection, because: str, draft: Mapping[str, Any], a
     """Prepare a draft by the node itself, unless it has prepared one for the same reason before; its number, or None.
 
     `because` names the reason for ever, e.g. `reminder:1:<notification>`: what an officer has discarded does not come back.
-    Any officer may release it.
+    Any officer may release it, or discard it; no clerk silences the node.
     """
     known = connection.execute(select(t.draft.c.seq).where(t.draft.c.because == because)).scalar()
     return None if known is not None else _insert(connection, draft, NODE, NODE, because, at)
@@ -162,6 +165,34 @@ def released(connection: Connection, seq: int, ids: Sequence[str], person: str |
     """The draft has become documents, which are committed in this transaction."""
     closed = {"state": "released", "closed_at": at, "closed_by": person, "documents": ",".join(ids)}
     connection.execute(update(t.draft).where(t.draft.c.seq == seq).values(closed))
+
+
+def returned(connection: Connection, items: Sequence[Verified], at: str, practice: Practice) -> None:
+    """Close open drafts of what has come back from partners, in the transaction that takes it back: it was said before the restore.
+
+    One for everybody stays open until all have been told; if it is released, it goes to the others only.
+    """
+    for item in items:
+        document = item.document
+        certificate = t.draft.c.certificate
+        query = select(t.draft).where(
+            t.draft.c.state == "open",
+            t.draft.c.type == document.type,
+            t.draft.c.recipient.in_([document.recipient, broadcasts.EVERYBODY]),
+            certificate.is_(None) if document.subject is None else certificate == document.subject,
+        )
+        said = strictjson.loads(item.payload)
+        for row in map(_row, connection.execute(query)):
+            ids = [item.id]
+            if not broadcasts.said_again(row.content, said):
+                continue
+            if row.recipient == broadcasts.EVERYBODY:
+                told = broadcasts.copies(connection, said, practice)
+                here = select(t.partner.c.address).where(t.partner.c.removed_at.is_(None))
+                if not set(connection.execute(here).scalars()) <= told.keys():
+                    continue
+                ids = list(told.values())
+            released(connection, row.seq, ids, "returned", at)
 
 
 def drafts(

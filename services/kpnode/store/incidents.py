@@ -8,6 +8,9 @@ from sqlalchemy import Connection, insert, select, update
 
 from kpnode.store import tables as t
 
+SET_ASIDE = "set-aside"
+"""The kind of those about what could not be computed here (R9); each locks its certificate."""
+
 
 @dataclass(frozen=True, slots=True)
 class Incident:
@@ -69,11 +72,27 @@ def statement(connection: Connection, seq: int) -> bytes | None:
 
 
 def close_incident(connection: Connection, seq: int, by: str, because: str, at: str) -> bool:
-    """Close an open incident, and say so in the feed; false if it is not there or not open."""
+    """Close an open incident, and say so in the feed; false if it is not there or not open.
+
+    With the last one about documents that were set aside, software touches their certificate again: an officer has looked at it.
+    """
     row = update(t.incident).where(t.incident.c.seq == seq, t.incident.c.closed_at.is_(None))
     if not connection.execute(row.values(closed_at=at, closed_by=by, closed_because=because)).rowcount:
         return False
     named = select(t.incident.c.partner, t.incident.c.document_id, t.incident.c.certificate)
     about = connection.execute(named.where(t.incident.c.seq == seq)).mappings().one()
+    _unlock(connection, seq)
     connection.execute(insert(t.event), {"at": at, "kind": "incident-closed", **about})
     return True
+
+
+def _unlock(connection: Connection, seq: int) -> None:
+    i = t.incident.c
+    aside = select(i.certificate).where(i.kind == SET_ASIDE, i.certificate.is_not(None))
+    key = connection.execute(aside.where(i.seq == seq)).scalar()
+    if (
+        key
+        and connection.execute(aside.where(i.certificate == key, i.closed_at.is_(None)).limit(1)).first()
+        is None
+    ):
+        connection.execute(update(t.certificate).where(t.certificate.c.key == key).values(locked=None))

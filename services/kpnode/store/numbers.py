@@ -30,8 +30,10 @@ from kpmsg.case import State
 from kpmsg.documents.participants import participant_of
 from kpmsg.policy import Practice
 from kpmsg.policy.numbers import Series, series_of
+from kpnode.release import same_person
 from kpnode.store import tables as t
 from kpnode.store.alerts import Alerted, within
+from kpnode.store.callers import callers
 from kpnode.store.documents import record_events, slices
 
 Status = Literal["issued", "void", "lost", "stolen"]
@@ -92,16 +94,30 @@ class NotifiedError(Exception):
         self.places = tuple(places)
 
 
-def record(connection: Connection, facts: Sequence[Fact], me: str, by: str, at: str) -> list[NumberRow]:
-    """Record `facts`, all of them or none; the last word on a number replaces the one before.
+class TakenBackError(Exception):
+    """Numbers that are void, lost or stolen were to be issued after all, on one person's word; nothing was recorded."""
 
-    Raises NotifiedError: whoever was told of a number is told that it is void, by a cancellation.
+    def __init__(self, places: Sequence[int]) -> None:
+        super().__init__("a second person must say that they are issued after all")
+        self.places = tuple(places)
+
+
+def record(
+    connection: Connection, facts: Sequence[Fact], me: str, by: str, at: str, *, officer: str | None = None
+) -> list[NumberRow]:
+    """Record `facts`, all of them or none; the last word on a number replaces the one before, which an incident keeps.
+
+    `officer`: the person who says so, if that person may release documents. Raises NotifiedError: whoever was told of a number is told
+    that it is void, by a cancellation; and TakenBackError.
     """
-    keys = [fact.key for fact in facts]
     states: dict[str, str] = {}
-    for some in slices(keys):
+    before: dict[str, NumberRow] = {}
+    names = NumberRow.__slots__
+    for some in slices([fact.key for fact in facts]):
         query = select(t.certificate.c.key, t.certificate.c.state).where(t.certificate.c.key.in_(some))
         states.update({row.key: row.state for row in connection.execute(query)})
+        known = select(*(t.number.c[name] for name in names)).where(t.number.c.key.in_(some))
+        before.update({row.key: NumberRow(*row) for row in connection.execute(known)})
     told = [
         place
         for place, fact in enumerate(facts)
@@ -112,13 +128,44 @@ def record(connection: Connection, facts: Sequence[Fact], me: str, by: str, at: 
     ]
     if told:
         raise NotifiedError(told)
+    alone = _alone(connection, facts, before, officer)
+    if alone:
+        raise TakenBackError(alone)
     rows = list({fact.key: NumberRow(*fact[:3], at, by, fact.note) for fact in facts}.values())
     for some in slices([row.key for row in rows]):
         connection.execute(delete(t.number).where(t.number.c.key.in_(some)))
-    names = NumberRow.__slots__
     connection.execute(insert(t.number), [{name: getattr(row, name) for name in names} for row in rows])
     record_events(connection, "number-recorded", at, me, [(None, row.key) for row in rows])
+    changed = [(before[row.key], row) for row in rows if row.key in before]
+    incidents = [_changed(old, new) for old, new in changed if old.status != new.status]
+    if incidents:
+        connection.execute(insert(t.incident), incidents)
     return rows
+
+
+def _alone(
+    connection: Connection, facts: Sequence[Fact], before: Mapping[str, NumberRow], officer: str | None
+) -> list[int]:
+    """Which facts take back, on one person's word, that a number is void, lost or stolen: a partner would be told that it is genuine."""
+    back = [
+        place
+        for place, fact in enumerate(facts)
+        if fact.status == "issued" and fact.key in before and before[fact.key].status != "issued"
+    ]
+    if not back or officer is None:
+        return back
+    held = {caller.name: caller.person for caller in callers(connection)}
+    writers = {place: before[facts[place].key].by for place in back}
+    return [place for place, by in writers.items() if same_person(held.get(by, by), officer)]
+
+
+def _changed(old: NumberRow, new: NumberRow) -> dict[str, Any]:
+    note = f" ({old.note})" if old.note else ""
+    text = (
+        f"{old.number} was recorded as {old.status} by {old.by} at {old.at}{note}; "
+        f"{new.by} has recorded it as {new.status} now."
+    )
+    return {"at": new.at, "kind": "number-changed", "certificate": new.key, "text": text}
 
 
 def _notified(state: str) -> bool:

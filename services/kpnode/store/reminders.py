@@ -13,7 +13,13 @@ from typing import Final
 from sqlalchemy import Connection, select
 
 from kpmsg.case import State
-from kpmsg.documents import ConfirmationRequest, ExportNotification, parse
+from kpmsg.documents import (
+    ConfirmationCorrection,
+    ConfirmationRequest,
+    ExportNotification,
+    ImportConfirmation,
+    parse,
+)
 from kpmsg.documents.envelope import Document
 from kpnode.release import NODE
 from kpnode.store import tables as t
@@ -26,11 +32,16 @@ LEVELS: Final = (1, 2, 3)
 
 @dataclass(frozen=True, slots=True)
 class UsedTwice:
-    """One number of ours that more than one importing authority has confirmed."""
+    """One importing authority that has confirmed a number of ours which another has confirmed, too. `name`: of its warning."""
 
+    name: str
     key: str
     number: str
-    importers: tuple[str, ...]
+    importer: str
+
+
+Place = tuple[int, tuple[str, str] | None]
+"""How far a walk through numbers used twice has come."""
 
 
 def name_of(level: int, notification: str) -> str:
@@ -99,19 +110,48 @@ def untouched(connection: Connection, after: int, limit: int) -> list[DraftRow]:
 
 
 def used_twice(
-    connection: Connection, me: str, before: tuple[str, str] | None, limit: int
-) -> tuple[list[UsedTwice], tuple[str, str] | None]:
-    """Numbers that `me` notified and several importers have confirmed; and from where to go on, None at the end."""
-    rows = certificates(connection, state=State.USED_TWICE, before=before, limit=limit)
+    connection: Connection, me: str, place: Place, limit: int
+) -> tuple[list[UsedTwice], Place | None]:
+    """The warnings that are to be prepared for numbers that `me` notified and several importers have confirmed; and from where to go on.
+
+    The two confirmations tell, not the state: a dispute between our own documents may be named before this one. Whoever has been warned
+    is not warned again; if an officer has discarded a warning, the confirmation of one more importer brings it back.
+    """
+    which, before = place
+    rows = certificates(connection, state=_DISPUTED[which], before=before, limit=limit)
     ours = [row for row in rows if row.case.get("exporter") == me]
     ids = [document_id for row in ours for document_id in row.case.get("confirmations", ())]
-    source = {row.id: row.partner for row in documents_by_id(connection, ids).values()}
-    found = [
-        UsedTwice(
-            row.key,
-            row.number,
-            tuple(sorted({source[i] for i in row.case.get("confirmations", ()) if i in source})),
-        )
-        for row in ours
+    came = {row.id: row.partner for row in documents_by_id(connection, ids).values() if _came(row.payload)}
+    names: dict[str, list[str]] = {}
+    found = []
+    for row in ours:
+        importers = sorted({came[i] for i in row.case.get("confirmations", ()) if i in came})
+        for importer in importers if len(importers) > 1 else ():
+            first = f"used-twice:{row.key}:{importer}"
+            several = [first, *(f"{first}:{count}" for count in range(3, len(importers) + 1))]
+            names[several[-1]] = several
+            found.append(UsedTwice(several[-1], row.key, row.number, importer))
+    states: dict[str, str] = {}
+    for some in slices([name for several in names.values() for name in several]):
+        prepared = select(t.draft.c.because, t.draft.c.state).where(t.draft.c.because.in_(some))
+        states.update({row.because: row.state for row in connection.execute(prepared)})
+    wanted = [
+        each
+        for each in found
+        if each.name not in states
+        and all(states.get(n, "discarded") == "discarded" for n in names[each.name])
     ]
-    return found, (rows[-1].changed_at, rows[-1].key) if len(rows) == limit else None
+    if len(rows) == limit:
+        return wanted, (which, (rows[-1].changed_at, rows[-1].key))
+    return wanted, (which + 1, None) if which + 1 < len(_DISPUTED) else None
+
+
+_DISPUTED: Final = (State.USED_TWICE, State.NOTIFIED_TWICE, State.AMENDED_TWICE)
+"""The states in which a number may have been confirmed by two importers: in the order of the case rules, the others come after."""
+
+
+def _came(payload: bytes) -> bool:
+    """Whether a confirmation, or the correction of one, says that something came."""
+    data = parse(payload).data
+    content = data.content if isinstance(data, ConfirmationCorrection) else data
+    return isinstance(content, ImportConfirmation) and content.outcome != "not_received"

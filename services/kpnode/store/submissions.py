@@ -19,8 +19,8 @@ from kpmsg.case.objections import objections
 from kpmsg.documents import Document
 from kpmsg.errors import Problem
 from kpmsg.policy import Practice
-from kpnode.release import NODE, ReleaseNeededError
-from kpnode.store import alerts, answers, drafts, files, recorded
+from kpnode.release import FourEyes, ReleaseError, missing
+from kpnode.store import alerts, answers, drafts, files, four_eyes, recorded
 from kpnode.store import tables as t
 from kpnode.store.cases import filed, record_cases, release_claims, states
 from kpnode.store.documents import Item, insert_documents, insert_rows, record_events
@@ -142,14 +142,14 @@ class _Facts:
 
 
 def submit(
-    connection: Connection, submissions: list[Submission], practice: Practice
-) -> Sequence[Committed | SubmissionError | ReleaseNeededError]:
+    connection: Connection, submissions: list[Submission], practice: Practice, policy: FourEyes
+) -> Sequence[Committed | SubmissionError | ReleaseError]:
     """Commit what can be committed (a `Handler` of the database). Errors come back in place of results."""
     facts = _facts(connection, submissions)
     filings = _filings(connection, submissions, practice)
     written = (item.verified.document for submission in submissions for item in submission.items)
     books = recorded.look(connection, written, practice)
-    outcomes: list[Committed | SubmissionError | ReleaseNeededError] = []
+    outcomes: list[Committed | SubmissionError | ReleaseError] = []
     accepted: list[Submission] = []
     remarks: dict[str, Sequence[Problem]] = {}
     for submission in submissions:
@@ -165,7 +165,7 @@ def submit(
             continue
         obstacle = (
             _obstacle(submission, facts)
-            or _alone(connection, submission)
+            or _alone(connection, submission, policy)
             or _lacking(connection, submission)
             or _objection(submission, filings, books, practice, remarks)
         )
@@ -207,14 +207,14 @@ def _filings(
     return filed(connection, list(known)) if known else {}
 
 
-def _alone(connection: Connection, submission: Submission) -> ReleaseNeededError | None:
-    """An alert is released by a second person, and so is the end of it."""
-    if submission.released_by is None and submission.caller != NODE:
-        found = alerts.withdrawn_by(connection, [item.verified.document for item in submission.items])
-        if found:
-            places = [submission.place(index) for index in found]
-            return ReleaseNeededError("a second person must release the end of an alert", places)
-    return None
+def _alone(connection: Connection, submission: Submission, policy: FourEyes) -> ReleaseError | None:
+    """Why one person is not enough, or is the same twice. What the node answers by itself is exempt."""
+    if submission.answers is not None:
+        return None
+    said = [item.verified.document for item in submission.items]
+    two = map(submission.place, four_eyes.needing_two(connection, said, policy))
+    writers = {place: row.persons for place, row in enumerate(submission.drafts)}
+    return missing(two, submission.released_by, writers)
 
 
 def _objection(

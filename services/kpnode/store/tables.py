@@ -224,6 +224,7 @@ class Incident(SQLModel, table=True):
     __table_args__ = (
         Index("ix_incident_partner_seq", "partner", "seq"),
         _partial("ix_incident_open", "seq", where="closed_at IS NULL"),
+        _partial("ix_incident_open_certificate", "partner", "certificate", where="closed_at IS NULL"),
     )
 
 
@@ -275,6 +276,8 @@ class Draft(SQLModel, table=True):
     __table_args__ = (
         UniqueConstraint("because"),
         _partial("ix_draft_open", "seq", where="state = 'open'"),
+        Index("ix_draft_state_seq", "state", "seq"),
+        Index("ix_draft_certificate_seq", "certificate", "seq"),
     )
 
 
@@ -301,9 +304,18 @@ class Alerted(SQLModel, table=True):
     series: str  # the letters before the digits, and how many digits: "BW/6"
     first: int = Field(sa_type=BigInteger)
     last: int = Field(sa_type=BigInteger)
+    reach: int = Field(sa_type=BigInteger)  # the power of ten that is no less than how many numbers it has
     valid_from: str
     withdrawn_at: str | None = None
-    __table_args__ = (Index("ix_alerted_series_first", "series", "first"),)
+    __table_args__ = (
+        Index("ix_alerted_document_id_partner", "document_id", "partner"),
+        _partial("ix_alerted_in_force", "series", "reach", "first", where="withdrawn_at IS NULL"),
+        _partial("ix_alerted_partner_in_force", "partner", "seq", where="withdrawn_at IS NULL"),
+        Index(
+            "ix_alerted_says",
+            *("partner", "series", "first", "last", "kind", "valid_from", "withdrawn_at", "seq"),
+        ),
+    )
 
 
 class File(SQLModel, table=True):

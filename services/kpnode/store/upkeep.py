@@ -21,6 +21,7 @@ from kpmsg.policy import Practice
 from kpnode.store import alerts
 from kpnode.store import tables as t
 from kpnode.store.cases import refold
+from kpnode.store.incidents import SET_ASIDE
 
 log = structlog.get_logger()
 BATCH: Final = 200
@@ -49,12 +50,16 @@ def refold_some(connection: Connection, after: str, at: str, practice: Practice)
     except SQLAlchemyError:
         raise  # the database's trouble, and no certificate's
     except Exception:  # noqa: BLE001 - one certificate that fails must not keep the others from being folded (R9)
-        for key in keys:
-            _refold_one(connection, key, at, practice)
+        done = [key for key in keys if _refold_one(connection, key, at, practice)]
+    else:
+        done = keys
+    # What could not be computed once can be now: software may touch it again. The incident stays for an officer to close.
+    freed = t.certificate.c.key.in_(done), t.certificate.c.locked.is_not(None)
+    connection.execute(update(t.certificate).where(*freed).values(locked=None))
     return keys[-1] if keys else None
 
 
-def _refold_one(connection: Connection, key: str, at: str, practice: Practice) -> None:
+def _refold_one(connection: Connection, key: str, at: str, practice: Practice) -> bool:
     try:
         refold(connection, [key], at, practice)
     except SQLAlchemyError:
@@ -64,8 +69,10 @@ def _refold_one(connection: Connection, key: str, at: str, practice: Practice) -
         why = "its case could not be computed anew after an upgrade"
         row = update(t.certificate).where(t.certificate.c.key == key, t.certificate.c.locked.is_(None))
         if connection.execute(row.values(locked=why)).rowcount:
-            told = {"at": at, "kind": "set-aside", "certificate": key, "text": f"Certificate {key}: {why}."}
+            told = {"at": at, "kind": SET_ASIDE, "certificate": key, "text": f"Certificate {key}: {why}."}
             connection.execute(insert(t.incident), told)
+        return False
+    return True
 
 
 def read_again(connection: Connection, at: str, practice: Practice) -> bool:

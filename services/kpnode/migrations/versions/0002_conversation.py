@@ -61,6 +61,8 @@ def upgrade() -> None:
     )
     op.create_index("ix_incident_partner_seq", "incident", ["partner", "seq"])
     _partial_index("ix_incident_open", "incident", ["seq"], "closed_at IS NULL")
+    open_ones = ["partner", "certificate"]
+    _partial_index("ix_incident_open_certificate", "incident", open_ones, "closed_at IS NULL")
     op.add_column("certificate", sa.Column("waits", sa.String(), nullable=False, server_default="nobody"))
     for column in _maybe("matter", "due"):
         op.add_column("certificate", column)
@@ -87,6 +89,8 @@ def upgrade() -> None:
         sa.UniqueConstraint("because", name=op.f("uq_draft_because")),
     )
     _partial_index("ix_draft_open", "draft", ["seq"], "state = 'open'")
+    op.create_index("ix_draft_state_seq", "draft", ["state", "seq"])
+    op.create_index("ix_draft_certificate_seq", "draft", ["certificate", "seq"])
     op.create_table(
         "number", *_string("key", "number", "status", "at", "by"), *_maybe("note"), _key("number", "key")
     )
@@ -96,11 +100,17 @@ def upgrade() -> None:
         *_string("document_id", "partner", "kind", "series"),
         _big("first"),
         _big("last"),
+        _big("reach"),
         *_string("valid_from"),
         *_maybe("withdrawn_at"),
         _key("alerted", "seq"),
     )
-    op.create_index("ix_alerted_series_first", "alerted", ["series", "first"])
+    op.create_index("ix_alerted_document_id_partner", "alerted", ["document_id", "partner"])
+    in_force = "withdrawn_at IS NULL"
+    _partial_index("ix_alerted_in_force", "alerted", ["series", "reach", "first"], in_force)
+    _partial_index("ix_alerted_partner_in_force", "alerted", ["partner", "seq"], in_force)
+    says = ["partner", "series", "first", "last", "kind", "valid_from", "withdrawn_at", "seq"]
+    op.create_index("ix_alerted_says", "alerted", says)
     op.create_table(
         "file",
         *_string("digest"),
