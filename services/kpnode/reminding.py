@@ -83,7 +83,7 @@ class Rounds:
 
     def __init__(
         self,
-        identity: Identity,
+        identity: Callable[[], Identity],
         database: Database,
         clock: Callable[[], datetime],
         submit: Submit,
@@ -122,7 +122,7 @@ class Rounds:
         return done + await self._warn(now)
 
     async def _wake(self, rows: Sequence[WaitingRow], day: date) -> None:
-        me = self._identity.address
+        me = self._identity().address
         if any(worklists.stale(row, me, day) for row in rows):
             await self._database.write(lambda c: worklists.wake(c, rows, me, day))
 
@@ -133,7 +133,7 @@ class Rounds:
         if (
             notification is None
             or row.locked is not None
-            or row.case.get("exporter") != self._identity.address
+            or row.case.get("exporter") != self._identity().address
         ):
             return []
         days = _confirmation_due(row.matters)
@@ -184,7 +184,7 @@ class Rounds:
     def _request(self, overdue: Overdue, notification: Document, level: int, day: date) -> dict[str, Any]:
         said = notification.data
         assert isinstance(said, ExportNotification)
-        contact = self._identity.records[-1].authority.contact
+        contact = self._identity().records[-1].authority.contact
         data = {
             "certificate": said.certificate.model_dump(mode="json", exclude_none=True),
             "notification": {"id": notification.id, "digest": overdue.notification},
@@ -236,7 +236,7 @@ class Rounds:
     # -- numbers used twice ----------------------------------------------------------------------------------------------
 
     async def _warn(self, now: datetime) -> int:
-        me, place, done = self._identity.address, None, 0
+        me, place, done = self._identity().address, None, 0
         while True:
             found, place = await self._database.read(
                 lambda c, place=place: reminders.used_twice(c, me, place, PAGE)  # type: ignore[misc]
@@ -252,9 +252,9 @@ class Rounds:
 
     def _warning(self, used: UsedTwice, importer: str, day: date) -> dict[str, Any]:
         """To one importer, and nothing in it about the other: no third party learns of a shipment."""
-        contact = self._identity.records[-1].authority.contact
+        contact = self._identity().records[-1].authority.contact
         data = {
-            "issuer": self._identity.address[:2],
+            "issuer": self._identity().address[:2],
             "kind": "used_twice",
             "numbers": [{"first": used.number}],
             "valid_from": day.isoformat(),

@@ -404,4 +404,4 @@ def test_an_office_of_several_remembers_what_it_has_warned_of(connection: Connec
     """Asked about a number that it has called stolen, it must not answer that it knows nothing of it."""
     me = Practice("EU/antwerp")
     told(connection, signed(alert(("EU 000001", None), issuer="EU"), source="EU/antwerp"), practice=me)
-    assert answers._noted(connection, "EU000001", "EU/antwerp") == "stolen"
+    assert cases.noted(connection, "EU000001", "EU/antwerp") == "stolen"

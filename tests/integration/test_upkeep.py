@@ -45,7 +45,7 @@ async def test_one_certificate_that_cannot_be_folded_does_not_stop_the_others(
         monkeypatch.setattr(cases, "fold", poisoned)
         await folded_by_an_older_version(node)
         await node.database.write(lambda c: c.execute(update(t.certificate).values(case="{}")))
-        await asyncio.wait_for(node._fold_anew(), 10)
+        await asyncio.wait_for(node.answering.fold_anew(), 10)
         rows = await node.database.read(
             lambda c: {
                 row.key: (row.case != "{}", row.locked is not None)

@@ -73,6 +73,7 @@ def mount(app: FastAPI, node: Node) -> None:
                 "This number has been notified: submit a cancellation, so that its recipient learns of it."
             )
             raise _refused("number-notified", detail, error.places, "status") from None
+        node.reconsider()  # somebody may have asked about one of them
         return Answer(strictjson.dumps({"numbers": [_number(row) for row in rows]}))
 
     @app.get("/v1/numbers/report", **operation(REPORT, needs(Scope.READ_DOCUMENTS)))

@@ -11,14 +11,14 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from kpmsg import documents, jws
 from kpmsg.case import Case, Filed, State, fold
 from kpmsg.case.objections import UNCERTAIN, objections
-from kpmsg.case.replies import released_by
+from kpmsg.case.replies import Recorded, answer_draft, released_by
 from kpmsg.errors import Problem
 from kpmsg.policy import Practice
 from kpmsg.policy.screening import screen
@@ -26,6 +26,7 @@ from kpmsg.verification import Verified
 from kpnode.store import alerts, worklists
 from kpnode.store import tables as t
 from kpnode.store.documents import insert_rows
+from kpnode.store.incidents import NOT_KNOWN
 
 _CERTIFICATE: Final = (
     "key", "number", "issuer", "partner", "state", "case", "waits", "matter", "due", "first_at", "changed_at"
@@ -95,6 +96,18 @@ def said_against(
     return problems + found
 
 
+def noted(connection: Connection, key: str, me: str) -> Recorded | None:
+    """What we have recorded of a number of ours, or warned everybody of; not that it was forged, which says whose it is not."""
+    noted = connection.execute(select(t.number.c.status).where(t.number.c.key == key)).scalar()
+    if noted is not None:
+        return cast(Recorded, noted)
+    warned = alerts.under(connection, [key]).get(key, ())
+    ours = {
+        each.kind for each in warned if each.issuer[:2] == me[:2]
+    }  # a sister office's word is the issuer's, too
+    return next((kind for kind in ("stolen", "lost", "void") if kind in ours), None)
+
+
 def record_cases(
     connection: Connection,
     items: Iterable[Verified],
@@ -143,6 +156,7 @@ def record_cases(
         to_come = {item.id for item in arrived}
         for item in arrived:
             to_come.discard(item.id)
+            others: Sequence[Filed] = filings
             if from_partner:
                 # One after the other, as if each had come alone: of two that exclude one another the first stays.
                 others = [other for other in filings if other.id not in to_come] if to_come else filings
@@ -151,7 +165,8 @@ def record_cases(
                 problems = list((remarks or {}).get(item.id, ()))
             problems += alerts.problems(item.document, warned.get(key, ()))
             said += _said(item, problems, from_partner=from_partner)
-            # "Never issued" is no alarm yet: it is one when it is said (kpnode.answering), by a node that is sure of it.
+            if from_partner and _not_known(connection, key, item, others, problems, practice):
+                incidents.append(_incident(item, NOT_KNOWN, _NOT_KNOWN, key, at))
             incidents += [
                 _incident(item, f"rule-{p.code}", p.text, key, at)
                 for p in problems
@@ -167,6 +182,33 @@ def record_cases(
     if incidents:
         connection.execute(insert(t.incident), incidents)
     return owed or any(row["answer"] is not None for row in said)
+
+
+_NOT_KNOWN: Final = (
+    "A partner speaks of a number of ours that is not known here. It is told that the number is unknown, by our signature, as soon "
+    "as it is certain that this node has forgotten nothing; the queues show for whom that waits. Look into your own books meanwhile."
+)
+
+
+def _not_known(
+    connection: Connection,
+    key: str,
+    item: Filed,
+    others: Sequence[Filed],
+    problems: Sequence[Problem],
+    practice: Practice,
+) -> bool:
+    """Whether a document that has just come speaks of a number that we alone could have issued, and know nothing of.
+
+    It is an alarm of its own when that is said (`kpnode.store.answers`), by a node that is sure of it.
+    """
+    if isinstance(item.data, documents.CertificateQuery):
+        if any(problem.severity == "reject" for problem in problems):
+            return False
+        alone = practice.alone_issues(item.document.subject or "")
+        draft = answer_draft(item, others, noted(connection, key, practice.me), alone=alone)
+        return bool(draft["data"]["finding"] == "unknown")
+    return any(problem.code == UNCERTAIN for problem in problems)
 
 
 def _record_alone(

@@ -306,11 +306,6 @@ def events(connection: Connection, after: int, limit: int) -> list[EventRow]:
     return [EventRow(*row) for row in connection.execute(query)]
 
 
-def last_event(connection: Connection) -> int:
-    """The sequence number of the newest event; 0 if there is none."""
-    return connection.execute(select(func.max(t.event.c.seq))).scalar() or 0
-
-
 def open_incidents(connection: Connection) -> int:
     """How many incidents wait for somebody."""
     return connection.execute(select(func.count()).where(t.incident.c.closed_at.is_(None))).scalar() or 0
