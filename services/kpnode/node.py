@@ -86,6 +86,7 @@ class Node:
             self.submit,
             reminders or Reminders(),
             self.practice,
+            self.peers,
         )
         self._awaited = Awaited()
         self._owed = asyncio.Event()

@@ -334,3 +334,21 @@ async def test_a_backlog_that_comes_at_once_is_judged_as_if_each_document_had_co
             assert await incidents(node) == []
             types = await node.database.read(lambda c: set(c.execute(select(t.document.c.type)).scalars()))
             assert documents.Rejection.type not in types
+
+
+async def test_who_else_asks_about_a_certificate_takes_it_into_no_other_list(tmp_path: Path) -> None:
+    async with stage(*((a, f"sqlite:///{tmp_path / a}.db") for a in ("BW", "AE", "ZA"))) as play:
+        bw, za = play.sites["BW"].running, play.sites["ZA"].running
+        sent = await submit(bw, trade().notification(1))
+        assert await bw.received([sent], 10)
+        data = {
+            "certificate": {"number_raw": "BW 000002", "issuer": "BW", "kind": "kp"},
+            "carats": "5.00",
+        }
+        await submit(za, {"type": "certificate-query", "recipient": "BW", "data": data})
+        await until(lambda: bw.counts["documents", "submitted"] == 2)  # it has been answered
+        columns = select(t.certificate.c.partner)
+        assert await bw.database.read(lambda c: c.execute(columns).scalars().all()) == ["AE"]
+        await bw.database.write(lambda c: c.execute(update(t.certificate).values(partner="ZA")))
+        await bw.answering.fold_anew()
+        assert await bw.database.read(lambda c: c.execute(columns).scalars().all()) == ["AE"]

@@ -349,3 +349,12 @@ def test_every_state_has_its_place_in_the_account() -> None:
         State.USED_TWICE,
         State.CROSSED_AMENDMENT,
     }
+
+
+async def test_filters_read_a_number_as_its_issuer_does(desk: Office, client: httpx.AsyncClient) -> None:
+    sent = await notify(desk, 4)
+    for written in ("BW 000004", "bw4", "BW4"):
+        listed = await client.get("/v1/documents", params={"certificate": written})
+        assert [each["id"] for each in listed.json()["documents"]] == [sent]
+        found = await client.get("/v1/certificates", params={"starts_with": written})
+        assert len(found.json()["certificates"]) == 1

@@ -19,6 +19,7 @@ from sqlalchemy.engine import Engine
 
 from kpmsg import documents
 from kpmsg.policy import Policy
+from kpmsg.register import Conversation
 from kpnode.api import build_app
 from kpnode.node import Node
 from kpnode.release import FourEyes
@@ -510,6 +511,20 @@ async def test_reminders_can_be_off(there: World) -> None:
     there.turn(60)
     assert await there.node("BW").rounds.round() == 0
     assert await there.prepared() == []
+
+
+async def test_the_node_reminds_nobody_by_itself_who_has_not_told_what_it_holds_of_ours(there: World) -> None:
+    """After a restore the reminder that was sent already comes back first."""
+    await there.notify()
+    node = there.node("BW")
+    node.rounds.settings = Reminders(send="auto")
+    peer = node.peers["AE"]
+    answered, peer.conversation = peer.conversation, Conversation()
+    there.turn(15)
+    assert await node.rounds.round() == 0
+    assert await there.prepared() == []
+    peer.conversation = answered
+    assert await node.rounds.round() == 1
 
 
 async def test_what_needs_two_people_is_never_sent_by_the_node_alone(there: World) -> None:

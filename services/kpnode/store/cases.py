@@ -147,7 +147,7 @@ def record_cases(
         filings = known.get(key, arrived)
         partner = arrived[-1].source if from_partner else arrived[-1].document.recipient
         case = fold(key, filings, practice)
-        columns = _columns(case, partner, at, practice.me)
+        columns = _columns(case, _other(case, practice.me) or partner, at, practice.me)
         if key in before:
             changed.append({f"to_{name}": columns[name] for name in _FOLDED} | {"of": key})
         else:
@@ -274,30 +274,21 @@ def as_members(problem: Problem) -> dict[str, Any]:
     return members | ({"variant": problem.variant, "facts": dict(problem.facts)} if problem.variant else {})
 
 
-def as_problem(members: Mapping[str, Any]) -> Problem:
-    """The same, back."""
-    return Problem(
-        members["code"],
-        members["text"],
-        members["pointer"],
-        members["severity"],
-        members.get("variant", ""),
-        tuple(members.get("facts", {}).items()),
-    )
-
-
 def refold(connection: Connection, keys: Sequence[str], at: str, practice: Practice) -> None:
     """Fold certificates anew: their documents count differently now, a day has come, or this software reads more of them."""
     rows = []
+    known = select(t.certificate.c.key, t.certificate.c.partner).where(t.certificate.c.key.in_(keys))
+    partners = {row.key: row.partner for row in connection.execute(known)}
     for key, filings in filed(connection, keys).items():
-        if filings:
-            columns = _columns(fold(key, filings, practice), "", at, practice.me)
+        if filings and key in partners:
+            case = fold(key, filings, practice)
+            columns = _columns(case, _other(case, practice.me) or partners[key], at, practice.me)
             rows.append({f"to_{name}": columns[name] for name in _FOLDED if name not in _KEPT} | {"of": key})
     if rows:
         connection.execute(_REFOLD, rows)
 
 
-_KEPT: Final = ("partner", "changed_at")
+_KEPT: Final = ("changed_at",)
 _REFOLD: Final = (
     update(t.certificate)
     .where(t.certificate.c.key == bindparam("of"))
@@ -326,6 +317,11 @@ def lock(connection: Connection, item: Verified, partner: str, at: str, practice
         connection.execute(insert(t.certificate), [row])
     incident = _incident(Filed(item.id, item.document), "set-aside", why, key, at)
     connection.execute(insert(t.incident), [incident])
+
+
+def _other(case: Case, me: str) -> str | None:
+    """The authority with which we have this case, if its documents tell: whoever else speaks of it moves it into no other list."""
+    return next((each for each in (case.importer, case.exporter) if each not in {None, me}), None)
 
 
 def _columns(case: Case, partner: str, at: str, me: str) -> dict[str, Any]:
