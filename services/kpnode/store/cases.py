@@ -13,7 +13,7 @@ from datetime import date, datetime
 from functools import lru_cache
 from typing import Any, Final, cast
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from kpmsg import documents, jws
 from kpmsg.case import Case, Filed, State, fold
@@ -40,9 +40,25 @@ _UPDATE: Final = (
 _KNOWN: Final = select(t.certificate.c.key, t.certificate.c.state).where(
     t.certificate.c.key.in_(bindparam("keys", expanding=True))
 )
+MOST_FILED: Final = 300
+"""So many documents of one authority about one number are looked at; what it says beyond is kept, and waits for an officer."""
+_PLACES: Final = (
+    select(
+        t.document.c.seq,
+        func.row_number()
+        .over(
+            partition_by=(t.document.c.subject, t.document.c.partner, t.document.c.direction),
+            order_by=t.document.c.seq,
+        )
+        .label("place"),
+    )
+    .where(t.document.c.subject.in_(bindparam("keys", expanding=True)), t.document.c.withheld.is_(None))
+    .subquery()
+)
 _FILED: Final = (
     select(t.document.c.subject, t.document.c.id, t.document.c.raw)
-    .where(t.document.c.subject.in_(bindparam("keys", expanding=True)), t.document.c.withheld.is_(None))
+    .join(_PLACES, _PLACES.c.seq == t.document.c.seq)
+    .where(_PLACES.c.place <= bindparam("most"))
     .order_by(t.document.c.seq)
 )
 _SAID: Final = (
@@ -59,10 +75,14 @@ def _read(document_id: str, raw: bytes) -> Filed:
 
 
 def filed(connection: Connection, keys: Sequence[str]) -> dict[str, list[Filed]]:
-    """The documents of certificates, by certificate key; withheld ones have not been said and do not count."""
+    """The documents of certificates, by certificate key; withheld ones have not been said and do not count.
+
+    Everything is read and folded anew for each document that comes, by the one thread that writes: without a limit any partner could
+    hold up all others by what it says about one number, be it somebody else's. At MOST_FILED of each authority it ends.
+    """
     found: dict[str, list[Filed]] = {key: [] for key in keys}
     for start in range(0, len(keys), 500):
-        for row in connection.execute(_FILED, {"keys": list(keys[start : start + 500])}):
+        for row in connection.execute(_FILED, {"keys": list(keys[start : start + 500]), "most": MOST_FILED}):
             found[row.subject].append(_read(row.id, row.raw))
     return found
 
@@ -146,6 +166,8 @@ def record_cases(
     for key, arrived in by_key.items():
         filings = known.get(key, arrived)
         partner = arrived[-1].source if from_partner else arrived[-1].document.recipient
+        loaded = {item.id for item in filings}
+        beyond = [item for item in arrived if item.id not in loaded]
         case = fold(key, filings, practice)
         columns = _columns(case, _other(case, practice.me) or partner, at, practice.me)
         if key in before:
@@ -157,7 +179,9 @@ def record_cases(
         for item in arrived:
             to_come.discard(item.id)
             others: Sequence[Filed] = filings
-            if from_partner:
+            if item.id not in loaded:
+                problems = []
+            elif from_partner:
                 # One after the other, as if each had come alone: of two that exclude one another the first stays.
                 others = [other for other in filings if other.id not in to_come] if to_come else filings
                 problems = said_against(connection, item, others, practice, at)
@@ -172,6 +196,8 @@ def record_cases(
                 for p in problems
                 if p.severity != "warn" and p.code != UNCERTAIN and from_partner
             ]
+        if beyond:
+            _too_many(connection, key, beyond[0], at, lock_it=beyond[0].source == columns["partner"])
         if case.state is State.SUSPECTED_COUNTERFEIT and before.get(key) != case.state and from_partner:
             incidents.append(_incident(arrived[-1], str(case.state), case.meaning, key, at))
     insert_rows(connection, t.certificate, _CERTIFICATE, fresh)
@@ -182,6 +208,19 @@ def record_cases(
     if incidents:
         connection.execute(insert(t.incident), incidents)
     return owed or any(row["answer"] is not None for row in said)
+
+
+def _too_many(connection: Connection, key: str, item: Filed, at: str, *, lock_it: bool) -> None:
+    """An authority has said more about one number than is looked at: told once. Nobody else's certificate is locked by that."""
+    i, why = t.incident.c, f"{item.source} has sent more than {MOST_FILED} documents about this number"
+    told = select(i.seq).where(
+        i.partner == item.source, i.certificate == key, i.kind == "too-many", i.closed_at.is_(None)
+    )
+    if connection.execute(told.limit(1)).first() is None:
+        text = f"{why}: what goes beyond is kept, and counts for nothing until an officer has looked at it."
+        connection.execute(insert(t.incident), [_incident(item, "too-many", text, key, at)])
+    if lock_it:
+        connection.execute(update(t.certificate).where(t.certificate.c.key == key).values(locked=why))
 
 
 _NOT_KNOWN: Final = (
