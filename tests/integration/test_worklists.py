@@ -252,7 +252,7 @@ def test_counting_ends_and_says_so(database_url: str, monkeypatch: pytest.Monkey
     row |= {"matter": "query", "due": "2026-01-01", "first_at": "2026", "changed_at": "2026"}
     with engine.begin() as connection:
         connection.execute(insert(t.certificate), [row | {"key": f"BW{n}"} for n in range(9)])
-        assert worklists.counted(connection, "us", date(2026, 1, 2)) == [worklists.Counted("query", 5, 5)]
+        assert worklists.summary(connection, date(2026, 1, 2))["us"] == [worklists.Counted("query", 5, 5)]
     engine.dispose()
 
 
@@ -300,7 +300,7 @@ def test_a_list_is_read_from_an_index_of_what_is_open(database_url: str) -> None
             lambda: worklists.waiting(connection, "them", after=(None, "BW000100"), limit=10),
             lambda: worklists.waiting(connection, "them", kind="confirmation", limit=50),
             lambda: worklists.waiting(connection, "them", partner="P3", limit=50),
-            lambda: worklists.counted(connection, "them", day),
+            lambda: worklists.summary(connection, day)["them"],
             lambda: worklists.due_by(connection, day, None, 50),
         ):
             assert question()

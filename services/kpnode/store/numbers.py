@@ -28,8 +28,10 @@ from sqlalchemy import (
 
 from kpmsg.case import State
 from kpmsg.documents.participants import participant_of
+from kpmsg.keyrecord import KeyRecord
 from kpmsg.policy import Practice
 from kpmsg.policy.numbers import Series, series_of
+from kpnode.store import partners
 from kpnode.store import tables as t
 from kpnode.store.alerts import Alerted, within
 from kpnode.store.documents import record_events, slices
@@ -119,6 +121,27 @@ def record(connection: Connection, facts: Sequence[Fact], me: str, by: str, at: 
     connection.execute(insert(t.number), [{name: getattr(row, name) for name in names} for row in rows])
     record_events(connection, "number-recorded", at, me, [(None, row.key) for row in rows])
     return rows
+
+
+def read_otherwise(connection: Connection, me: str, following: KeyRecord) -> str | None:
+    """The key of a number that is here and would be another one as the key record `following` has it read; None if there is none.
+
+    A number has one key for ever: documents are filed and claimed under it. Under another one they would not be found, and the same
+    number could be notified a second time.
+    """
+    before, after = Practice(me), Practice(me)
+    for address, versions in partners.records(connection).items():
+        for each in (before, after):
+            each.publish(address, versions[-1].record.policy)
+    after.publish(following.address, following.policy)
+    for prefix in sorted(participant_of(following.address).prefixes):
+        if before.spelling(prefix) != after.spelling(prefix):
+            for table in (t.certificate, t.number):
+                mine = table.c.key >= prefix, table.c.key < f"{prefix}["  # behind all capitals and digits
+                for row in connection.execute(select(table.c.key, table.c.number).where(*mine)):
+                    if after.key(row.number) != row.key:
+                        return str(row.key)
+    return None
 
 
 def _notified(state: str) -> bool:
