@@ -25,6 +25,7 @@ from kpnode.node import Node
 from kpnode.sample import Trade, confirmation
 from kpnode.store import partners, tables
 from kpnode.store.database import Database
+from kpnode.store.mark import Mark
 from kpnode.store.partners import PartnerRow
 from kpnode.transports import Link
 from kpnode.transports.memory import FAIR, MemoryLink, Plan, Weather
@@ -69,6 +70,7 @@ class Site:
     node: Node | None = None
     database: Database | None = None
     plan: Plan = lambda _n, _frame: FAIR
+    mark: Path | None = None
 
     @property
     def address(self) -> str:
@@ -100,7 +102,7 @@ class Stage:
         engine.dispose()
 
     async def start(self, site: Site) -> Node:
-        site.database = Database(site.url)
+        site.database = Database(site.url, None if site.mark is None else Mark(site.mark))
         await site.database.start()
         identity = Identity(site.address, [site.record.record], [site.keys.document], site.keys.node)
         site.node = Node(identity, site.database, connect=self._connect(site))
@@ -157,13 +159,16 @@ def path_of(site: Site) -> str:
 
 @asynccontextmanager
 async def stage(
-    *addresses_and_urls: tuple[str, str], policies: Mapping[str, dict[str, Any]] | None = None
+    *addresses_and_urls: tuple[str, str],
+    policies: Mapping[str, dict[str, Any]] | None = None,
+    marks: Path | None = None,
 ) -> AsyncIterator[Stage]:
-    """Sites with prepared databases, all started; `policies` are what they publish, by address."""
+    """Sites with prepared databases, all started; `policies` are what they publish, by address; `marks`: where they mark these."""
     sites = []
     for address, url in addresses_and_urls:
         keys = Keys(address, policy=(policies or {}).get(address))
-        sites.append(Site(keys, keys.record(), url))
+        mark = None if marks is None else marks / f"{address}.mark"
+        sites.append(Site(keys, keys.record(), url, mark=mark))
     play = Stage(sites)
     for site in sites:
         play.prepare(site)

@@ -53,7 +53,7 @@ _SENTENCES: Final[dict[Kind, str]] = {
     "investigation": "The discrepancy is being looked into; its outcome is awaited.",
     "discrepancy": "What was found differs from what was notified; the exporting authority has not said anything about it.",
     "irregularity-report": "The shipment was found irregular; the irregularity notice to the exporting authority is due.",
-    "notification": "The shipment came without a notification; it is due, even late.",
+    "notification": "The shipment came without a notification; it is due, even late, unless the number was never issued.",
     "correction": "What the exporting authority said was rejected; a corrected document is due.",
     "counterfeit": "The issuer never issued this number; the importing authority must secure the goods and report.",
     "certificate-query": "The issuer has been asked about this number; its answer is due.",

@@ -294,6 +294,10 @@ class Practice:
         series = self._series.get(key[:2])
         return key if series is None else normalised(key, series)
 
+    def spelling(self, prefix: str) -> frozenset[tuple[str, tuple[int | None, str]]]:
+        """What decides which key a number with this prefix has."""
+        return frozenset((each.letters, each.spelling) for each in self._series.get(prefix, ()))
+
     def near(self, number: str) -> tuple[str, ...]:
         """Keys that may have been meant by a number which is not known; see `kpmsg.policy.numbers.near`.
 

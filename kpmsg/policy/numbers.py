@@ -7,14 +7,13 @@ printed is kept by whoever keeps the document; here there are keys only (capital
 `near` proposes what somebody may have meant who mistyped a number. It knows nothing of which numbers exist: the caller looks its
 proposals up and *offers* those that do. Nobody may act on one without an officer.
 
-`gaps` and `series_of` are the arithmetic of reports. Rules P7 and P8 of protocol/policy.md.
+`series_of` is what reports and ranges go by. Rules P7 and P8 of protocol/policy.md.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, StrictInt, StringConstraints, model_validator
@@ -199,42 +198,3 @@ def series_of(key: str) -> tuple[str, int] | None:
     """
     match = _SPLIT.match(key)
     return None if match is None else (f"{match[1]}/{len(match[2])}", int(match[2]))
-
-
-def joined(ranges: Iterable[Range]) -> list[Range]:
-    """The same numbers in ascending order, in as few ranges as possible."""
-    out: list[Range] = []
-    for each in sorted(ranges, key=lambda each: each.first):
-        if out and each.first <= out[-1].last + 1:
-            out[-1] = Range(first=out[-1].first, last=max(out[-1].last, each.last))
-        else:
-            out.append(each)
-    return out
-
-
-def gaps(used: Iterable[int], allotted: Sequence[Range]) -> list[Range]:
-    """What of `allotted` is not in `used`, ascending, each gap as large as possible. Reads `used` once and keeps none of it.
-
-    `used` must ascend (repetitions are well); ValueError if it does not. Numbers outside `allotted` are no matter here.
-    """
-    out: list[Range] = []
-    numbers = iter(used)
-    ahead: Iterator[int] = iter(())
-    before = -1
-    for each in joined(allotted):
-        first = each.first
-        for number in chain(ahead, numbers):
-            if number < before:
-                raise ValueError("the used numbers must ascend")
-            before = number
-            if number > each.last:
-                ahead = iter((number,))
-                break
-            if number > first:
-                out.append(Range(first=first, last=number - 1))
-            first = max(first, number + 1)
-        else:
-            ahead = iter(())
-        if first <= each.last:
-            out.append(Range(first=first, last=each.last))
-    return out

@@ -31,6 +31,7 @@ from kpnode.pki import PkiError, client_context
 from kpnode.settings import Broker, Settings
 from kpnode.setup import SetupError, WorkingKeys
 from kpnode.store.database import Database
+from kpnode.store.mark import Mark
 from kpnode.store.partners import PartnerRow
 from kpnode.transports import Link, Outcome, Sent
 from kpnode.transports.addresses import BrokerAddress
@@ -105,7 +106,7 @@ class Assembly:
             log.info("schema-changed")
         records, at = setup.load_records(settings), rfc3339(self.node.clock())
         await database.write(lambda c: setup.settle_owner(c, settings.address, records, at))
-        await self.node.start()
+        await self.node.start(serve=serve)
         for peer in self.node.peers.values():
             peer.paused = peer.paused or not serve
             if self.inbox is not None:
@@ -190,7 +191,7 @@ def build(settings: Settings, *, clock: Callable[[], datetime] = lambda: datetim
     identity = Identity(settings.address, [version.record for version in records], [keys.document], keys.node)
     node = Node(
         identity,
-        Database(settings.database_url),
+        Database(settings.database_url, Mark(Home(settings.home).mark)),
         connect=connector(settings, keys),
         clock=clock,
         practice=Practice(settings.address, settings.local.policy),

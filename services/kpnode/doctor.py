@@ -79,6 +79,7 @@ async def examine(settings: Settings, *, only: str | None = None, seconds: float
         found.append(Finding("partners", "fail", text, "Correct --partner."))
     elif not chosen:
         found.append(Finding("partners", "warn", "Nobody is a partner of ours.", "kpnode partner add"))
+    found += _held(state)
     found += await _own_broker(settings, chosen, state)
     found += await _partners(settings, chosen, seconds, running=running is not None)
     return found
@@ -105,6 +106,19 @@ async def _api(settings: Settings) -> list[Finding]:
             Finding("API", "fail", f"The API answers, but is not ready: {', '.join(missing)}.", "See below.")
         ]
     return [good("API", f"The API answers at {base} and is ready.")]
+
+
+def _held(state: Mapping[str, Any]) -> list[Finding]:
+    """Answers that a number is unknown, which wait until it is certain that this node has forgotten nothing."""
+    held = state.get("answers_held", {})
+    if not held.get("answers"):
+        return []
+    text = f"{held['answers']} answers that a number is unknown wait until it is certain that nothing issued was forgotten here."
+    if not held["for"]:
+        return [Finding("answers", "warn", text, "Look at the open incidents: the database was put back.")]
+    names = ", ".join(held["for"])
+    remedy = "Reach them, or pause them (`kpnode partner pause`): then they are not waited for."
+    return [Finding("answers", "warn", f"{text} These have not answered since the start: {names}.", remedy)]
 
 
 async def _own_broker(settings: Settings, rows: list[PartnerRow], state: Mapping[str, Any]) -> list[Finding]:

@@ -96,6 +96,7 @@ class Files:
 
         `again`: also if it has been asked before, and could not give it.
         """
+        again = again or self._silent(digest, partner)
         row = await self._database.read(lambda c: store.file(c, digest))
         if row is None or not (row.whole or digest in self._wants) or again:
             at = self._stamp()
@@ -109,6 +110,15 @@ class Files:
                 self._wants[digest] = row
                 self._wake.set()
         return row
+
+    def _silent(self, digest: str, other: str) -> bool:
+        """Whether somebody else than `other` is being asked for a file, and does not answer: then `other` is asked instead."""
+        asked = self._wants.get(digest)
+        if asked is None or asked.wanted_from is None or asked.wanted_from == other:
+            return False
+        peer, question = self._peers.get(asked.wanted_from), self._questions.get(asked.wanted_from)
+        unheard = question is not None and question.times > 1 and not question.heard
+        return peer is None or peer.schedule.failures > 0 or unheard
 
     async def settled(self, digest: str, seconds: float) -> None:
         """Return when the file is whole, or cannot be had, or after `seconds`."""

@@ -8,6 +8,7 @@
       grants/                 the last grant made for each partner
       kpnode.db               the database, unless it is PostgreSQL
       kpnode.lock             locked by the one process that has that database open
+      kpnode.mark             how far that database had come; no part of any backup (`kpnode.store.mark`)
       control.sock            while the node runs: where the command line talks to it
 
 What is in them is for `kpnode.setup`.
@@ -48,6 +49,11 @@ class Home:
 
     def grant(self, address: str) -> Path:
         return self.path / "grants" / f"{address.replace('/', '.')}.grant.json"
+
+    @property
+    def mark(self) -> Path:
+        """How far the database had come when the node wrote to it last."""
+        return self.path / "kpnode.mark"
 
     @property
     def control(self) -> Path:

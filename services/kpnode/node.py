@@ -25,7 +25,8 @@ from kpmsg import register
 from kpmsg.errors import DraftError, KeyFileError
 from kpmsg.keyrecord import KeyRecord
 from kpmsg.policy import Practice
-from kpnode import answering, crash, inbox
+from kpnode import crash, inbox
+from kpnode.answering import Answering
 from kpnode.author import Identity, addressed, compose, rfc3339, to_everybody
 from kpnode.awaited import Awaited
 from kpnode.files import Files
@@ -79,15 +80,26 @@ class Node:
             self.address, database, self.peers, stamp=self.stamp, count=self._count, announce=self._announce
         )
         self.rounds = Rounds(
-            identity,
+            lambda: self.identity,
             database,
-            lambda: self.clock(),  # noqa: PLW0108 - whoever turns this node's clock turns it for all of it
+            self._now,
             self.submit,
             reminders or Reminders(),
             self.practice,
+            self.peers,
         )
         self._awaited = Awaited()
         self._owed = asyncio.Event()
+        self.answering = Answering(
+            database,
+            self.peers,
+            self.practice,
+            self._owed,
+            identity=lambda: self.identity,
+            clock=self._now,
+            commit=self._commit,
+            count=self._count,
+        )
         self._changed = asyncio.Event()
         self._reception = Reception(
             database,
@@ -96,7 +108,7 @@ class Node:
             self._awaited,
             self._owed,
             parties=self._parties,
-            clock=lambda: self.clock(),  # noqa: PLW0108 - as above
+            clock=self._now,
             count=self._count,
             announce=self._announce,
         )
@@ -105,25 +117,33 @@ class Node:
     def address(self) -> str:
         return self.identity.address
 
+    def _now(self) -> datetime:
+        return self.clock()  # whoever turns this node's clock turns it for all of it
+
     def stamp(self) -> str:
         """Now, as a text."""
         return rfc3339(self.clock())
 
     # -- life ------------------------------------------------------------------------------------------------------------
 
-    async def start(self) -> None:
-        """Read what is committed and take up the talk with every partner. The database has been started."""
+    async def start(self, *, serve: bool = True) -> None:
+        """Read what is committed and take up the talk with every partner. The database has been started.
+
+        With `serve` false nothing is said by ourselves: somebody only looks.
+        """
+        await self.answering.begin()
         self._records = await self.database.read(lambda c: partners.plain(partners.records(c)))
         for address, records in {**self._records, self.address: list(self.identity.records)}.items():
             self.practice.publish(address, records[-1].policy if records else None)
         for row in await self.database.read(partners.partners):
             self.attach(row)
         self._owed.set()
-        self._spawn(self._forever("answers", self._answer))
+        if serve:
+            self._spawn(self._forever("answers", self.answering.run))
+            self._spawn(self._forever("rounds", self.rounds.run))
         if not await self.database.read(upkeep.is_current):
-            self._spawn(self._until_done("upkeep", self._fold_anew))
+            self._spawn(self._until_done("upkeep", self.answering.fold_anew))
         self._spawn(self._forever("files", self.files.run))
-        self._spawn(self._forever("rounds", self.rounds.run))
 
     async def stop(self) -> None:
         """Stop sending and receiving; nothing is lost by it."""
@@ -163,6 +183,7 @@ class Node:
             await asyncio.gather(task, return_exceptions=True)
         if (peer := self.peers.pop(address, None)) is not None:
             await peer.link.close()
+        self.reconsider()  # it need not be asked any more
 
     def _parties(self, peer: Peer) -> Parties:
         return Parties(
@@ -313,33 +334,6 @@ class Node:
         except Exception:
             log.exception("delivery-failed")  # nothing was acknowledged: it is asked for again (R8)
 
-    # -- what we owe -----------------------------------------------------------------------------------------------------
-
-    async def _fold_anew(self) -> None:
-        """After an upgrade: compute every case as this version does, a few at a time, beside everything else."""
-        after: str | None = ""
-        while after is not None:
-            after = await self.database.write(
-                lambda c, a=after: upkeep.refold_some(c, a, self.stamp(), self.practice)  # type: ignore[misc]
-            )
-        if await self.database.write(lambda c: upkeep.read_again(c, self.stamp(), self.practice)):
-            self._owed.set()
-        await self.database.write(upkeep.mark)
-
-    async def _answer(self) -> None:
-        """Sign and commit what admitted documents are owed, whenever there may be something."""
-        while True:
-            await self._owed.wait()
-            self._owed.clear()
-            try:
-                failed = await answering.answer(
-                    self.identity, self.database, self.peers, self.practice, self.clock, self._commit
-                )
-            except StoreError:
-                self._owed.set()
-                raise
-            self._count("failed", "answers", failed)
-
     # -- the operator ----------------------------------------------------------------------------------------------------
 
     def retry(self, address: str) -> None:
@@ -354,7 +348,7 @@ class Node:
         peer = self.peers[address]
         peer.paused = because is not None
         peer.wake.set()
-        self._owed.set()  # it need not be asked any more
+        self.reconsider()  # it need not be asked any more
 
     async def override(self, address: str, because: str) -> None:
         """R10: send to this partner without its first answer. Recorded as an incident, with the reason."""
@@ -376,6 +370,10 @@ class Node:
 
             peer.post(self._reception.settle(peer, await self.database.write(run)))
         peer.overridden = because
+        self.reconsider()
+
+    def reconsider(self) -> None:
+        """An answer that waits may be possible now: an officer has recorded or decided something."""
         self._owed.set()
 
     # -- watching --------------------------------------------------------------------------------------------------------

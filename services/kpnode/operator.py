@@ -31,7 +31,7 @@ from kpnode.pki import PkiError
 from kpnode.provisioning import provision, shut_out
 from kpnode.settings import Settings
 from kpnode.setup import SetupError
-from kpnode.store import partners
+from kpnode.store import numbers, partners
 from kpnode.store.database import Database, StoreError
 from kpnode.store.partners import PartnerRow
 from kpnode.transports.amqp_inbox import AmqpInbox
@@ -147,6 +147,7 @@ class Operator:
                 f"we hold version {newest} of {address}; take in version {newest + 1} first: ask {address} for it"
             )
         following = open_next(held[-1], candidate.raw)
+        await self._must_read_alike(following)
         check_foreign([v.record for versions in everybody.values() for v in versions], following.record)
         transport, connection = row.transport, dict(row.connection)
         if transport == "https" and following.record.endpoints.https is not None:
@@ -299,6 +300,7 @@ class Operator:
         following = open_next(held[-1], record.strip().encode())
         if following.record.address != self._settings.address:
             raise OperatorError("this is not our own key record")
+        await self._must_read_alike(following)
         others = await self._database.read(partners.records)
         check_foreign([v.record for versions in others.values() for v in versions], following.record)
         file = Home(self._settings.home).record(following.record.version)
@@ -332,6 +334,7 @@ class Operator:
             "started_at": rfc3339(node.started_at),
         }
         told["links"] = {address: self._link_state(address) for address in node.peers}
+        told["answers_held"] = {"answers": node.answering.held, "for": node.answering.waits_for()}
         told["inbox"] = {}
         for address, inbox in (self._inbox.states if self._inbox else {}).items():
             error = None if inbox.error is None else inbox.error.detail
@@ -367,6 +370,14 @@ class Operator:
         if missing_is_fine:
             return None
         raise OperatorError(f"{address} is no partner of ours; `kpnode partner list` shows who is")
+
+    async def _must_read_alike(self, following: VerifiedRecord) -> None:
+        me = self._settings.address
+        if found := await self._database.read(lambda c: numbers.read_otherwise(c, me, following.record)):
+            raise OperatorError(
+                f"this record reads leading zeros otherwise than numbers are filed that have been exchanged ({found}, for one): they "
+                "would not be found any more, and could be notified twice. Leave the series of these letters as it was"
+            )
 
     async def _records(self, address: str) -> list[VerifiedRecord]:
         found = (await self._database.read(partners.records)).get(address)

@@ -101,11 +101,17 @@ class Peer:
         self.trouble = None if sent.outcome is Outcome.ACCEPTED else Trouble(sent.outcome, sent.detail, at)
 
 
-def may_deny(peers: Mapping[str, Peer], author: str, document_id: str) -> bool:
+def unheard(peers: Mapping[str, Peer]) -> list[str]:
+    """The partners that may hold what a restored database lacks: those that have not answered, and that no operator has paused."""
+    return [peer.address for peer in peers.values() if not (peer.conversation.ready or peer.paused)]
+
+
+def may_deny(peers: Mapping[str, Peer], author: str, document_id: str, *, sure: bool) -> bool:
     """Whether "never issued" may be said of a document by `author`: do we know all that we have issued?
 
-    Every partner must have answered since the start, and the author once more in an exchange that began after this was first
-    asked: it may hold what we have forgotten, and tells us when we ask. If it has not, it is asked now.
+    The author must have answered once more in an exchange that began after this was first asked: it may hold what we have
+    forgotten, and tells us when we ask. If it has not, it is asked now. The others are waited for unless it is `sure` that
+    nothing was forgotten (`kpnode.store.mark`).
     """
     peer = peers.get(author)
     if peer is None:
@@ -114,4 +120,4 @@ def may_deny(peers: Mapping[str, Peer], author: str, document_id: str) -> bool:
         peer.schedule.ask_now(time.monotonic())
         peer.wake.set()
         return False
-    return all(other.conversation.ready or other.paused for other in peers.values())
+    return sure or not unheard(peers)

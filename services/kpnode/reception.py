@@ -170,6 +170,8 @@ class Reception:
             self._awaited.come(document_id)
         for report in effects.reports:
             self._count("incidents", report.kind, 1)
+        if effects.taken_back and self._database.mark is not None:
+            self._database.mark.sure = False  # whatever the mark says: this node had forgotten something
         if effects.owed:
             self._owed.set()
         if effects.admitted or effects.received or effects.released or effects.taken_back or effects.reports:

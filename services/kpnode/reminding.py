@@ -12,6 +12,7 @@ whose certificate was cancelled or is disputed: the case knows (`kpmsg.case.matt
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -25,6 +26,7 @@ from kpmsg.documents.envelope import Document
 from kpmsg.errors import DraftError
 from kpmsg.policy import Practice
 from kpnode.author import Identity, rfc3339
+from kpnode.peer import Peer
 from kpnode.release import NODE, ReleaseNeededError
 from kpnode.store import drafts, reminders, worklists
 from kpnode.store.database import Database, Transaction
@@ -35,6 +37,7 @@ from kpnode.store.views import certificates_by_key
 from kpnode.store.worklists import WaitingRow
 
 EVERY: Final = 3600.0  # seconds
+LOOK: Final = 1.0
 PAGE: Final = 200
 log = structlog.get_logger()
 
@@ -83,13 +86,18 @@ class Rounds:
 
     def __init__(
         self,
-        identity: Identity,
+        identity: Callable[[], Identity],
         database: Database,
         clock: Callable[[], datetime],
         submit: Submit,
         settings: Reminders,
         practice: Practice,
+        peers: Mapping[str, Peer],
     ) -> None:
+        self._peers = peers
+        self._left: set[str] = (
+            set()
+        )  # partners that were not reminded yet, for they have not answered since the start
         self._practice = practice
         self._identity = identity
         self._database = database
@@ -101,12 +109,20 @@ class Rounds:
         """One round now, and one every hour."""
         while True:
             await self.round()
-            await asyncio.sleep(EVERY)
+            ends = time.monotonic() + EVERY
+            while (rest := ends - time.monotonic()) > 0 and not any(map(self._ready, self._left)):  # noqa: ASYNC110 - no event tells
+                await asyncio.sleep(min(rest, LOOK) if self._left else rest)
+
+    def _ready(self, partner: str) -> bool:
+        """Whether a partner has told what it holds of ours (R10): a reminder that a restore made us forget comes back first."""
+        peer = self._peers.get(partner)
+        return peer is not None and peer.conversation.ready
 
     async def round(self) -> int:
         """One round; how many documents it prepared or said. What a crash leaves undone, the next one does."""
         now = self._clock()
         day, done = now.date(), 0
+        self._left.clear()
         place: worklists.Place | None = None
         while True:
             rows = await self._database.read(
@@ -122,7 +138,7 @@ class Rounds:
         return done + await self._warn(now)
 
     async def _wake(self, rows: Sequence[WaitingRow], day: date) -> None:
-        me = self._identity.address
+        me = self._identity().address
         if any(worklists.stale(row, me, day) for row in rows):
             await self._database.write(lambda c: worklists.wake(c, rows, me, day))
 
@@ -133,7 +149,7 @@ class Rounds:
         if (
             notification is None
             or row.locked is not None
-            or row.case.get("exporter") != self._identity.address
+            or row.case.get("exporter") != self._identity().address
         ):
             return []
         days = _confirmation_due(row.matters)
@@ -184,7 +200,7 @@ class Rounds:
     def _request(self, overdue: Overdue, notification: Document, level: int, day: date) -> dict[str, Any]:
         said = notification.data
         assert isinstance(said, ExportNotification)
-        contact = self._identity.records[-1].authority.contact
+        contact = self._identity().records[-1].authority.contact
         data = {
             "certificate": said.certificate.model_dump(mode="json", exclude_none=True),
             "notification": {"id": notification.id, "digest": overdue.notification},
@@ -196,6 +212,11 @@ class Rounds:
 
     async def _bring(self, prepared: Mapping[str, dict[str, Any]], now: datetime, *, at_once: bool) -> int:
         """Say these drafts, or keep them for an officer: those too that cannot be said by the node alone."""
+        if at_once:
+            self._left |= {
+                each["recipient"] for each in prepared.values() if not self._ready(each["recipient"])
+            }
+            prepared = {name: each for name, each in prepared.items() if self._ready(each["recipient"])}
         kept = dict(prepared)
         if at_once:
             for name, draft in prepared.items():
@@ -236,7 +257,7 @@ class Rounds:
     # -- numbers used twice ----------------------------------------------------------------------------------------------
 
     async def _warn(self, now: datetime) -> int:
-        me, done = self._identity.address, 0
+        me, done = self._identity().address, 0
         place: reminders.Place | None = (0, None)
         while place is not None:
             found, place = await self._database.read(
@@ -248,9 +269,9 @@ class Rounds:
 
     def _warning(self, used: UsedTwice, day: date) -> dict[str, Any]:
         """To one importer, and nothing in it about the other: no third party learns of a shipment."""
-        contact = self._identity.records[-1].authority.contact
+        contact = self._identity().records[-1].authority.contact
         data = {
-            "issuer": self._identity.address[:2],
+            "issuer": self._identity().address[:2],
             "kind": "used_twice",
             "numbers": [{"first": used.number}],
             "valid_from": day.isoformat(),

@@ -25,7 +25,7 @@ from kpmsg.verification import Verified, seal_document
 from kpnode.api import build_app
 from kpnode.author import rfc3339
 from kpnode.node import Node
-from kpnode.store import alerts, answers, cases, incidents, numbers
+from kpnode.store import alerts, answers, cases, incidents, recorded
 from kpnode.store import tables as t
 from kpnode.store.callers import Scope, create_caller
 from kpnode.store.database import connect
@@ -404,18 +404,18 @@ def test_an_office_of_several_remembers_what_it_has_warned_of(connection: Connec
     """Asked about a number that it has called stolen, it must not answer that it knows nothing of it."""
     me = Practice("EU/antwerp")
     told(connection, signed(alert(("EU 000001", None), issuer="EU"), source="EU/antwerp"), practice=me)
-    assert answers._noted(connection, "EU000001", "EU/antwerp") == "stolen"
+    assert cases.noted(connection, "EU000001", "EU/antwerp") == "stolen"
 
 
 def test_a_warning_of_ours_outranks_what_somebody_records_of_the_number(connection: Connection) -> None:
     me = Practice("BW")
     warned = signed(alert(("BW 000001", "BW 000009")))
     told(connection, warned, practice=me)
-    fact = numbers.Fact("BW000001", "BW 000001", "issued", None)
-    numbers.record(connection, [fact], "BW", "clerk", rfc3339(NOW))
-    assert answers._noted(connection, "BW000001", "BW") == "stolen"
+    fact = recorded.Fact("BW000001", "BW 000001", "issued", None)
+    recorded.record(connection, [fact], "BW", "clerk", rfc3339(NOW))
+    assert cases.noted(connection, "BW000001", "BW") == "stolen"
     told(connection, signed(withdrawal(warned.id)), practice=me)
-    assert answers._noted(connection, "BW000001", "BW") == "issued"
+    assert cases.noted(connection, "BW000001", "BW") == "issued"
 
 
 def test_a_range_whose_zeros_are_padding_covers_numbers_of_every_length(connection: Connection) -> None:

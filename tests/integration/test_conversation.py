@@ -336,3 +336,51 @@ async def test_a_backlog_that_comes_at_once_is_judged_as_if_each_document_had_co
             assert await incidents(node) == []
             types = await node.database.read(lambda c: set(c.execute(select(t.document.c.type)).scalars()))
             assert documents.Rejection.type not in types
+
+
+async def test_who_else_asks_about_a_certificate_takes_it_into_no_other_list(tmp_path: Path) -> None:
+    async with stage(*((a, f"sqlite:///{tmp_path / a}.db") for a in ("BW", "AE", "ZA"))) as play:
+        bw, za = play.sites["BW"].running, play.sites["ZA"].running
+        sent = await submit(bw, trade().notification(1))
+        assert await bw.received([sent], 10)
+        data = {
+            "certificate": {"number_raw": "BW 000002", "issuer": "BW", "kind": "kp"},
+            "carats": "5.00",
+        }
+        await submit(za, {"type": "certificate-query", "recipient": "BW", "data": data})
+        await until(lambda: bw.counts["documents", "submitted"] == 2)  # it has been answered
+        columns = select(t.certificate.c.partner)
+        assert await bw.database.read(lambda c: c.execute(columns).scalars().all()) == ["AE"]
+        await bw.database.write(lambda c: c.execute(update(t.certificate).values(partner="ZA")))
+        await bw.answering.fold_anew()
+        assert await bw.database.read(lambda c: c.execute(columns).scalars().all()) == ["AE"]
+
+
+async def test_what_one_authority_says_without_end_about_a_number_holds_up_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cases, "MOST_FILED", 3)
+    async with stage(*((a, f"sqlite:///{tmp_path / a}.db") for a in ("BW", "AE", "ZA"))) as play:
+        bw, ae, za = (play.sites[a].running for a in ("BW", "AE", "ZA"))
+        first = await submit(bw, trade().notification(1))
+        assert await bw.received([first], 10)
+
+        async def talk(node: Node) -> None:
+            about = {"number_raw": "BW 000002", "issuer": "BW", "kind": "kp"}
+            for n in range(5):
+                data = {"certificate": about, "text": f"Once more, {n}."}
+                sent = await submit(node, {"type": "message", "recipient": "BW", "data": data})
+                assert await node.received([sent], 10)
+
+        async def locked() -> Any:
+            return await bw.database.read(lambda c: c.execute(select(t.certificate.c.locked)).scalar_one())
+
+        await talk(za)
+        assert len(await bw.database.read(lambda c: cases.filed(c, [NUMBER])[NUMBER])) == 4
+        assert (await incidents(bw)).count("too-many") == 1
+        assert await locked() is None, "a third authority locks nobody's certificate"
+        await say(ae, "import-confirmation")
+        await until_case(bw, lambda c: c["state"] == State.CONFIRMED)
+        await talk(ae)
+        assert (await incidents(bw)).count("too-many") == 2
+        assert await locked() is not None

@@ -232,7 +232,7 @@ async def test_a_restored_exporter_takes_its_documents_back_and_withholds_a_reus
         assert found[first] is None
         assert first in found[again]
         assert [row.id for row in await rows(ae, "in")] == [first]
-        assert await incidents(bw) == ["withheld"]
+        assert await incidents(bw) == ["withheld", "restored"]
 
 
 async def test_a_poisonous_document_spoils_only_itself(files: list[tuple[str, str]]) -> None:

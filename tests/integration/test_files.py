@@ -354,6 +354,30 @@ async def test_a_partner_that_is_away_is_asked_until_it_is_back(desks: Desks) ->
     assert len({request.nonce for request in desks.asked("AE")}) == 1  # one question, however often
 
 
+async def test_a_partner_that_does_not_answer_keeps_nobody_from_having_the_file_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with both(*((a, f"sqlite:///{tmp_path / a}.db") for a in ("BW", "AE", "ZA"))) as desks:
+        scan = some_bytes(PART + 100)
+        sent = {}
+        for n, author in enumerate(("ZA", "BW"), 1):
+            await desks.upload(author, scan)
+            node = desks.node(author)
+            message = notice(n, naming(scan))
+            if author == "ZA":
+                text = {"title": "A form", "text": "See the file.", "attachments": [naming(scan)]}
+                message = {"type": "message", "recipient": "AE", "data": text}
+            sent[author] = await submit(node, message)
+            assert await node.received([sent[author]], 10)
+
+        async def silent(*_: Any) -> list[bytes]:
+            return []
+
+        monkeypatch.setattr(desks.node("ZA").files, "receive", silent)
+        assert (await desks.get("AE", sent["ZA"], scan, wait=1)).status_code == 202
+        assert (await desks.get("AE", sent["BW"], scan, wait=10)).content == scan
+
+
 async def test_an_author_who_lost_everything_has_its_file_back_from_the_recipient(
     desks: Desks, tmp_path: Path
 ) -> None:

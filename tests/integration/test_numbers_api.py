@@ -440,3 +440,12 @@ async def test_a_stolen_number_is_issued_after_all_on_two_peoples_word_only(
     assert "recorded as stolen by customs" in kept["text"]
     assert "(From the van.); officer has recorded it as issued now." in kept["text"]
     assert (await client.post("/v1/numbers", json=first)).status_code == 200  # a warning takes nobody else
+
+
+async def test_filters_read_a_number_as_its_issuer_does(desk: Office, client: httpx.AsyncClient) -> None:
+    sent = await notify(desk, 4)
+    for written in ("BW 000004", "bw4", "BW4"):
+        listed = await client.get("/v1/documents", params={"certificate": written})
+        assert [each["id"] for each in listed.json()["documents"]] == [sent]
+        found = await client.get("/v1/certificates", params={"starts_with": written})
+        assert len(found.json()["certificates"]) == 1

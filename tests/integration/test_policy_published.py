@@ -5,12 +5,16 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+import pytest
+
 from kpmsg.keys import SoftwareSigner
 from kpnode import setup
 from kpnode.assembly import introduce
 from kpnode.control import operate
 from kpnode.home import Home
+from kpnode.operator import OperatorError
 from kpnode.settings import Settings
+from tests.exchange import submit, trade
 from tests.integration.test_assembly import Land, started
 
 DAY = date(2026, 3, 2)
@@ -41,3 +45,30 @@ async def test_both_running_nodes_go_by_a_policy_as_soon_as_it_is_published(tmp_
     async with started(changed, ae) as (one, other):  # and after a restart, from the database
         assert one.node.practice.due("BW", "query", DAY) == date(2026, 3, 4)
         assert other.node.practice.due("BW", "query", DAY) == date(2026, 3, 4)
+
+
+async def test_no_record_may_read_numbers_otherwise_that_have_been_exchanged(tmp_path: Path) -> None:
+    """They would not be found any more, and their claims would protect them no longer."""
+    bw, ae = Land("BW", tmp_path / "BW").settings(), Land("AE", tmp_path / "AE").settings()
+    await introduce(bw, ae)
+    series = {"letters": "BW", "digits": 6, "valid_from": "2020-01-01"}
+    padded = Settings(**{**dict(bw), "policy": {"numbers": [series | {"leading_zeros": "padding"}]}})
+    loose = Settings(
+        **{
+            **dict(bw),
+            "policy": {
+                "numbers": [{"letters": "BW", "leading_zeros": "padding", "valid_from": "2020-01-01"}]
+            },
+        }
+    )
+    async with started(bw, ae) as (one, other):
+        sent = await submit(one.node, trade().notification(1))  # BW 000002
+        assert await one.node.received([sent], 10)
+        for settings, record in ((bw, next_record(loose)), (ae, next_record(loose))):
+            verb = "record-publish" if settings is bw else "partner-update"
+            with pytest.raises(OperatorError, match="leading zeros"):
+                await operate(settings, verb, record=record)
+        for each in (one, other):
+            assert each.node.practice.key("BW 000002") == "BW000002"
+        await operate(bw, "record-publish", record=next_record(padded))  # it reads what is here as before
+        assert one.node.practice.key("BW 2") == "BW000002"

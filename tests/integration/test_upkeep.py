@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from sqlalchemy import select, update
 
 from kpmsg import documents
@@ -45,7 +46,9 @@ async def test_one_certificate_that_cannot_be_folded_does_not_stop_the_others(
         monkeypatch.setattr(cases, "fold", poisoned)
         await folded_by_an_older_version(node)
         await node.database.write(lambda c: c.execute(update(t.certificate).values(case="{}")))
-        await asyncio.wait_for(node._fold_anew(), 10)
+        with structlog.testing.capture_logs() as logs:
+            await asyncio.wait_for(node.answering.fold_anew(), 10)
+        assert not any(bad in str(line) for line in logs), "logs carry no numbers of certificates"
         rows = await node.database.read(
             lambda c: {
                 row.key: (row.case != "{}", row.locked is not None)
@@ -64,12 +67,12 @@ async def test_one_certificate_that_cannot_be_folded_does_not_stop_the_others(
         await node.database.write(lambda c: incidents.close_incident(c, 1, "Neo", "Looked at.", node.stamp()))
         assert (await node.database.read(lambda c: c.execute(locked).all())) == []
         await folded_by_an_older_version(node)
-        await asyncio.wait_for(node._fold_anew(), 10)
+        await asyncio.wait_for(node.answering.fold_anew(), 10)
         assert (await node.database.read(lambda c: c.execute(locked).scalars().all())) == [bad]
 
         monkeypatch.setattr(cases, "fold", fold)  # the upgrade that reads it
         await folded_by_an_older_version(node)
-        await asyncio.wait_for(node._fold_anew(), 10)
+        await asyncio.wait_for(node.answering.fold_anew(), 10)
         assert (await node.database.read(lambda c: c.execute(locked).all())) == []
         case = select(t.certificate.c.case).where(t.certificate.c.key == bad)
         assert (await node.database.read(lambda c: c.execute(case).scalar())) != "{}"

@@ -20,6 +20,7 @@ from sqlalchemy.engine import Engine
 from kpmsg import documents
 from kpmsg.case import State
 from kpmsg.policy import Policy
+from kpmsg.register import Conversation
 from kpnode.api import build_app
 from kpnode.node import Node
 from kpnode.release import FourEyes
@@ -252,7 +253,7 @@ def test_counting_ends_and_says_so(database_url: str, monkeypatch: pytest.Monkey
     row |= {"matter": "query", "due": "2026-01-01", "first_at": "2026", "changed_at": "2026"}
     with engine.begin() as connection:
         connection.execute(insert(t.certificate), [row | {"key": f"BW{n}"} for n in range(9)])
-        assert worklists.counted(connection, "us", date(2026, 1, 2)) == [worklists.Counted("query", 5, 5)]
+        assert worklists.summary(connection, date(2026, 1, 2))["us"] == [worklists.Counted("query", 5, 5)]
     engine.dispose()
 
 
@@ -300,7 +301,7 @@ def test_a_list_is_read_from_an_index_of_what_is_open(database_url: str) -> None
             lambda: worklists.waiting(connection, "them", after=(None, "BW000100"), limit=10),
             lambda: worklists.waiting(connection, "them", kind="confirmation", limit=50),
             lambda: worklists.waiting(connection, "them", partner="P3", limit=50),
-            lambda: worklists.counted(connection, "them", day),
+            lambda: worklists.summary(connection, day)["them"],
             lambda: worklists.due_by(connection, day, None, 50),
         ):
             assert question()
@@ -511,6 +512,20 @@ async def test_reminders_can_be_off(there: World) -> None:
     there.turn(60)
     assert await there.node("BW").rounds.round() == 0
     assert await there.prepared() == []
+
+
+async def test_the_node_reminds_nobody_by_itself_who_has_not_told_what_it_holds_of_ours(there: World) -> None:
+    """After a restore the reminder that was sent already comes back first."""
+    await there.notify()
+    node = there.node("BW")
+    node.rounds.settings = Reminders(send="auto")
+    peer = node.peers["AE"]
+    answered, peer.conversation = peer.conversation, Conversation()
+    there.turn(15)
+    assert await node.rounds.round() == 0
+    assert await there.prepared() == []
+    peer.conversation = answered
+    assert await node.rounds.round() == 1
 
 
 async def test_what_needs_two_people_is_never_sent_by_the_node_alone(there: World) -> None:

@@ -522,7 +522,7 @@ FOUND: Final = [
     _bug("only a ready node answers", (register, "on_status_request", _answer_only_when_ready)),
     _bug("what is parked is receipted", (register, "on_documents", _drop_parked_and_forget)),
     _bug("never withhold", (register, "_excluded", _never_withhold)),
-    _bug("what was said after all stays withheld", (Ledger, "believe", _withhold_for_ever), seed=985),
+    _bug("what was said after all stays withheld", (Ledger, "believe", _withhold_for_ever), seed=5350),
     _bug("what is withheld is sent", (Ledger, "withhold", _withheld_stays_scheduled)),
     _bug("an empty page is a contradiction", (register, "on_page", _empty_page_contradicts), seed=473),
     _bug("replies leave before the commit", (Node, "crash_points", _send_before_commit)),

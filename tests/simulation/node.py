@@ -78,16 +78,28 @@ class Node:
         self.alive = False
         self.incarnation = 0
         self.peers: dict[str, Peer] = {}
+        self.mark: tuple[str, int] | None = None  # kpnode.store.mark: outlives the process, and every restore
+        self.sure = False
 
     # -- life: Node.start, Node.attach, Relay.run ------------------------------------------------------------------------
 
     def start(self) -> None:
         self.alive = True
         self.incarnation += 1
+        self.sure = self.trusts_the_database()
+        if not self.sure:
+            self.mark = None
         self.peers = {p: Peer(p, Schedule(self.world.rng.random)) for p in self.partners}
         for peer in self.peers.values():
             self.world.after(self, self.world.rng.uniform(0.0, 0.02), self.refill, peer)
         self.world.after(self, 0.001, self.answer)
+
+    def trusts_the_database(self) -> bool:
+        """Mark.compare; every third time the machine was started anew, too."""
+        if self.mark is None or self.incarnation % 3 == 0:
+            return False
+        name, commits = self.mark
+        return name == self.db.name and commits <= self.db.commits
 
     def kill(self) -> None:
         self.alive = False
@@ -118,7 +130,11 @@ class Node:
 
     def commit(self, tx: Database, partner: str | None, effects: Effects | None) -> None:
         before, self.db = self.db, tx
+        self.db.commits += 1
         self.world.committed(self, before, partner, effects)
+        self.world.point(self, "M1")
+        if self.sure:
+            self.mark = self.db.name, self.db.commits
 
     # -- receive: inbox.transact, Node.receive, Node._after ------------------------------------------------------------------
 
@@ -211,6 +227,8 @@ class Node:
         now, effects = self.world.now, outcome.effects
         peer.conversation = outcome.conversation
         peer.schedule.heard(now)
+        if effects.taken_back:
+            self.sure, self.mark = False, None
         peer.schedule.add(effects.released, again=True)
         peer.schedule.remove(effects.received)
         for document_id in effects.withheld:
@@ -317,6 +335,7 @@ class Node:
     # -- answers: Node._answer ---------------------------------------------------------------------------------------------------
 
     def answer(self) -> None:
+        self.prove()
         for document_id, codes in list(self.db.answers.items()):
             document = self.db.documents[document_id]
             if "I01" in codes and not self.may_deny(document):
@@ -349,7 +368,18 @@ class Node:
             peer.schedule.ask_now(self.world.now)
             self.wake(peer)
             return False
+        return self.sure or self.heard_all()
+
+    def heard_all(self) -> bool:
         return all(peer.conversation.ready or peer.paused for peer in self.peers.values())
+
+    def prove(self) -> None:
+        """Answering._prove"""
+        if not self.sure and self.heard_all():
+            tx = self.db.copy()
+            tx.name = self.world.new_id()
+            self.commit(tx, None, None)
+            self.sure = True
 
     def settle_answer(self, document_id: str) -> None:
         tx = self.db.copy()

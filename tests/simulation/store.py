@@ -77,11 +77,13 @@ class Database:
     __slots__ = (
         "answers",
         "claims",
+        "commits",
         "documents",
         "given",
         "held",
         "idempotency",
         "known",
+        "name",
         "received",
         "withheld",
     )
@@ -98,6 +100,8 @@ class Database:
         self.held: dict[str, Register] = {}
         self.known: dict[str, Register] = {}
         self.given: dict[tuple[str, int, int], str] = {}  # receipts with ids: (partner, first, size) -> head
+        self.commits = 0
+        self.name = ""  # what it shares with its mark
 
     @classmethod
     def empty(cls, partners: Iterable[str]) -> Database:
@@ -118,6 +122,7 @@ class Database:
         db.claims = self.claims.copy()
         db.idempotency = self.idempotency.copy()
         db.given = self.given.copy()
+        db.commits, db.name = self.commits, self.name
         db.held = self.held.copy()
         db.known = self.known.copy()
         if partner is not None:

@@ -1,8 +1,7 @@
-"""Certificate numbers: one number under several spellings, what was meant by a mistyped one, gaps."""
+"""Certificate numbers: one number under several spellings, what was meant by a mistyped one."""
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from kpmsg.policy.numbers import MOST_NEAR, Range, Series, gaps, joined, near, normalised, series_of
+from kpmsg.policy.numbers import MOST_NEAR, Range, Series, near, normalised, series_of
 
 
 def series(letters: str, **members: Any) -> Series:
@@ -195,50 +194,3 @@ def test_a_key_is_split_into_series_and_number(key: str, split: tuple[str, int] 
 
 def ranges(*ends: tuple[int, int]) -> list[Range]:
     return [Range(first=first, last=last) for first, last in ends]
-
-
-@pytest.mark.parametrize(
-    ("used", "allotted", "free"),
-    [
-        ([], [(1, 9)], [(1, 9)]),
-        ([1, 2, 3], [(1, 3)], []),
-        ([2], [(1, 3)], [(1, 1), (3, 3)]),
-        ([2, 2, 2, 3], [(1, 5)], [(1, 1), (4, 5)]),
-        ([0, 1, 9, 10, 11], [(1, 9)], [(2, 8)]),
-        ([4, 14], [(1, 5), (11, 15)], [(1, 3), (5, 5), (11, 13), (15, 15)]),
-        ([7], [(1, 5), (11, 12)], [(1, 5), (11, 12)]),
-        ([5], [(6, 9), (1, 7)], [(1, 4), (6, 9)]),  # in any order, overlapping
-        ([5], [], []),
-        ([20], [(1, 5), (8, 9), (20, 20)], [(1, 5), (8, 9)]),
-    ],
-)
-def test_gaps(used: list[int], allotted: list[tuple[int, int]], free: list[tuple[int, int]]) -> None:
-    assert gaps(iter(used), ranges(*allotted)) == ranges(*free)
-
-
-def test_gaps_do_not_trust_the_order() -> None:
-    with pytest.raises(ValueError, match="ascend"):
-        gaps([3, 2], ranges((1, 5)))
-
-
-_SMALL = st.integers(0, 60)
-_RANGES = st.lists(
-    st.tuples(_SMALL, _SMALL).map(lambda ends: Range(first=min(ends), last=max(ends))), max_size=6
-)
-
-
-@given(st.lists(_SMALL), _RANGES)
-def test_used_and_gaps_part_what_was_allotted(used: list[int], allotted: list[Range]) -> None:
-    free = gaps(sorted(used), allotted)
-    told = [number for each in free for number in range(each.first, each.last + 1)]
-    everything = {number for number in range(61) if any(number in each for each in allotted)}
-    assert told == sorted(everything - set(used))
-    assert joined(free) == free  # each as large as can be
-
-
-@given(_RANGES)
-def test_joined_ranges_are_the_same_numbers_and_apart(some: list[Range]) -> None:
-    out = joined(some)
-    for number in range(61):
-        assert any(number in each for each in some) == any(number in each for each in out)
-    assert all(one.last + 1 < other.first for one, other in pairwise(out))

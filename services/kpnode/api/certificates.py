@@ -76,10 +76,14 @@ def mount(app: FastAPI, node: Node) -> None:
             detail = "Numbers are looked up by how they begin, or by state and partner, but not by both."
             error = {"code": "parameter-invalid", "parameter": "starts_with", "detail": detail}
             raise Refused("request-invalid", detail, errors=[error])
-        place, beginning = cursor_of(query.cursor, str), certificate_key(starts_with)
+        place = cursor_of(query.cursor, str)
+        written = certificate_key(starts_with)
+        whole = node.practice.key(starts_with)  # a whole number is found however its issuer writes zeros
         rows = await node.database.read(
-            lambda c: views.certificates_from(c, beginning, place[0] if place else "", query.limit + 1)
+            lambda c: views.certificates_from(c, written, place[0] if place else "", query.limit + 1)
         )
+        if not rows and whole != written:
+            rows = await node.database.read(lambda c: views.certificates_by_key(c, [whole]))
         following = cursor_for(rows[query.limit - 1].key) if len(rows) > query.limit else None
         return _page(rows[: query.limit], following)
 

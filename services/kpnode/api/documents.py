@@ -146,7 +146,7 @@ def mount(app: FastAPI, node: Node) -> None:
                 partner=query.partner,
                 direction=query.direction,
                 type=None if query.type is None else _TYPES.get(query.type, query.type),
-                certificate=query.certificate,
+                certificate=None if query.certificate is None else node.practice.key(query.certificate),
                 delivery=query.delivery,
                 before=place[0] if place else None,
                 limit=query.limit + 1,

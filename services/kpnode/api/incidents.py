@@ -24,6 +24,7 @@ from kpnode.node import Node
 from kpnode.store import incidents, views
 from kpnode.store.callers import Scope
 from kpnode.store.database import StoreError
+from kpnode.store.mark import last_event
 
 STREAM: Final = "text/event-stream"
 KEEP_ALIVE: Final = 15.0
@@ -102,13 +103,14 @@ def mount(app: FastAPI, node: Node, streams: Streams) -> None:
             raise Refused("not-found", "There is no such incident.")
         if not closed:
             raise Refused("incident-closed", f"It was closed by {row.closed_by} at {row.closed_at}.")
+        node.reconsider()  # an answer may have waited for this
         return Answer(strictjson.dumps(resources.incident(row)))
 
     @app.get("/v1/events", **operation(openapi.READ_EVENTS, needs(Scope.READ_DOCUMENTS)))
     async def read_events(request: Request, query: Annotated[After, Query()]) -> Response:
         live = STREAM in request.headers.get("accept", "")
         after = _resumed(request, query.after) if live else query.after
-        last = await node.database.read(views.last_event) if after else 0
+        last = await node.database.read(last_event) if after else 0
         if after > last:
             # Silence would look like "nothing new" until the numbers are used a second time.
             detail = (

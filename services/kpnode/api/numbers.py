@@ -20,18 +20,10 @@ from kpnode.api.door import caller_of, needs
 from kpnode.api.openapi import Said, operation, ref
 from kpnode.api.requests import body_of, json_of
 from kpnode.node import Node
-from kpnode.store import numbers
+from kpnode.store import numbers, recorded
 from kpnode.store.callers import Scope
-from kpnode.store.numbers import (
-    MOST_LISTED,
-    Account,
-    Fact,
-    Listed,
-    NotifiedError,
-    NumberRow,
-    Status,
-    TakenBackError,
-)
+from kpnode.store.numbers import MOST_LISTED, Account, Listed
+from kpnode.store.recorded import Fact, NotifiedError, NumberRow, Status, TakenBackError
 
 MOST: Final = 500
 BODY: Final = 512 * 1024
@@ -76,7 +68,7 @@ def mount(app: FastAPI, node: Node) -> None:
         officer = caller.person if Scope.RELEASE_DOCUMENTS in caller.scopes else None
         try:
             rows = await node.database.write(
-                lambda c: numbers.record(c, facts, node.address, caller.name, at, officer=officer)
+                lambda c: recorded.record(c, facts, node.address, caller.name, at, officer=officer)
             )
         except NotifiedError as error:
             detail = (
@@ -89,6 +81,7 @@ def mount(app: FastAPI, node: Node) -> None:
                 "whoever recorded that, with a key that may release documents."
             )
             raise _refused("number-taken-back", detail, error.places, "status") from None
+        node.reconsider()  # somebody may have asked about one of them
         return Answer(strictjson.dumps({"numbers": [_number(row) for row in rows]}))
 
     @app.get("/v1/numbers/report", **operation(REPORT, needs(Scope.READ_DOCUMENTS)))

@@ -153,6 +153,9 @@ class Shown:
             "heard_at": None if peer is None else peer.heard_at,
             "registers": {"held": row.held, "known": row.known},
             "problem": None if peer is None else _problem(peer),
+            "answers_held": self._node.answering.held
+            if row.address in self._node.answering.waits_for()
+            else 0,
         }
         if peer is None:
             return shown | {

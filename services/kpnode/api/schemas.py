@@ -200,6 +200,13 @@ _QUEUE: Final = _object(
         "overridden": _maybe(_text("The reason for sending without the partner's first answer.")),
         "heard_at": _maybe(_TIME),
         "registers": _object({"held": _COUNT, "known": _COUNT}),
+        "answers_held": _COUNT
+        | {
+            "description": (
+                "Answers to others, that a number of ours is unknown, which wait until this partner has answered or is paused: "
+                "it may hold what this node has forgotten."
+            )
+        },
     },
     {"next_attempt": _maybe(_TIME)},
 )

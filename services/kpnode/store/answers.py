@@ -5,21 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from sqlalchemy import Connection, insert, select, update
 
 from kpmsg import documents, jws
 from kpmsg.case import Filed
 from kpmsg.case.goods import UNCERTAIN
-from kpmsg.case.replies import Recorded, answer_draft, rejection_draft
+from kpmsg.case.replies import answer_draft, rejection_draft
 from kpmsg.case.standing import Standing
 from kpmsg.documents import CertificateAnswer, Document, Rejection, Withdrawal
 from kpmsg.errors import Problem
 from kpmsg.policy import Practice
-from kpnode.store import alerts
+from kpnode.store import incidents
 from kpnode.store import tables as t
-from kpnode.store.cases import filed, said_against, spoken_of
+from kpnode.store.cases import filed, noted, said_against, spoken_of
 
 TOGETHER: Final = 256
 """So many are asked for at once."""
@@ -71,7 +71,7 @@ def owed(connection: Connection, seq: int, practice: Practice, at: str) -> Owed 
     others = filed(connection, [row.subject])[row.subject] if row.subject else spoken_of(connection, item)
     if "finding" in json.loads(row.answer):
         alone = practice.alone_issues(item.document.subject or "")
-        draft = answer_draft(item, others, _noted(connection, row.subject, practice.me), alone=alone)
+        draft = answer_draft(item, others, noted(connection, row.subject, practice.me), alone=alone)
         return Owed(row.id, item.source, draft, draft["data"]["finding"] != "unknown")
     problems = said_against(connection, item, others, practice, at)
     if "reread" in json.loads(row.answer):
@@ -82,22 +82,6 @@ def owed(connection: Connection, seq: int, practice: Practice, at: str) -> Owed 
     certain = any(p.severity == "reject" and p.code != UNCERTAIN for p in problems)
     told = [problem for problem in problems if problem.severity != "warn"]
     return Owed(row.id, item.source, rejection_draft(item, told) if refused else None, certain)
-
-
-def _noted(connection: Connection, key: str, me: str) -> Recorded | None:
-    """What we have warned of a number of ours, else what we have recorded of it; not that it was forged, which says whose it is not.
-
-    A warning comes first: two people have said it to partners. What is recorded one may write.
-    """
-    warned = alerts.under(connection, [key]).get(key, ())
-    ours = {
-        each.kind for each in warned if each.issuer[:2] == me[:2]
-    }  # a sister office's word is the issuer's, too
-    found = next((kind for kind in ("stolen", "lost", "void") if kind in ours), None)
-    if found is not None:
-        return cast(Recorded, found)
-    noted = connection.execute(select(t.number.c.status).where(t.number.c.key == key)).scalar()
-    return None if noted is None else cast(Recorded, noted)
 
 
 def _rejections(connection: Connection, item: Filed) -> list[Filed]:
@@ -149,11 +133,17 @@ def said(connection: Connection, document_id: str, answer: Document, at: str) ->
             "text": text,
         }
         connection.execute(insert(t.incident), [alarm])
-    settle(connection, document_id)
+    settle(connection, document_id, at, "It has been answered.")
 
 
-def settle(connection: Connection, document_id: str) -> None:
+def settle(
+    connection: Connection,
+    document_id: str,
+    at: str,
+    because: str = "What it speaks of has come to light here.",
+) -> None:
     """No answer is owed to this document any more."""
+    incidents.end_not_known(connection, document_id, because, at)
     connection.execute(update(t.document).where(t.document.c.id == document_id).values(answer=None))
 
 

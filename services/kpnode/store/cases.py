@@ -11,15 +11,15 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from kpmsg import documents, jws
 from kpmsg.case import Case, Filed, State, fold
 from kpmsg.case.goods import UNCERTAIN
 from kpmsg.case.objections import objections
-from kpmsg.case.replies import released_by
+from kpmsg.case.replies import Recorded, answer_draft, released_by
 from kpmsg.errors import Problem
 from kpmsg.policy import Practice
 from kpmsg.policy.screening import screen
@@ -27,6 +27,7 @@ from kpmsg.verification import Verified
 from kpnode.store import alerts, recorded, worklists
 from kpnode.store import tables as t
 from kpnode.store.documents import insert_rows
+from kpnode.store.incidents import NOT_KNOWN, TOO_MANY
 
 _CERTIFICATE: Final = (
     "key", "number", "issuer", "partner", "state", "case", "waits", "matter", "due", "first_at", "changed_at"
@@ -40,9 +41,25 @@ _UPDATE: Final = (
 _KNOWN: Final = select(t.certificate.c.key, t.certificate.c.state).where(
     t.certificate.c.key.in_(bindparam("keys", expanding=True))
 )
+MOST_FILED: Final = 300
+"""So many documents of one authority about one number are looked at; what it says beyond is kept, and waits for an officer."""
+_PLACES: Final = (
+    select(
+        t.document.c.seq,
+        func.row_number()
+        .over(
+            partition_by=(t.document.c.subject, t.document.c.partner, t.document.c.direction),
+            order_by=t.document.c.seq,
+        )
+        .label("place"),
+    )
+    .where(t.document.c.subject.in_(bindparam("keys", expanding=True)), t.document.c.withheld.is_(None))
+    .subquery()
+)
 _FILED: Final = (
     select(t.document.c.subject, t.document.c.id, t.document.c.raw)
-    .where(t.document.c.subject.in_(bindparam("keys", expanding=True)), t.document.c.withheld.is_(None))
+    .join(_PLACES, _PLACES.c.seq == t.document.c.seq)
+    .where(_PLACES.c.place <= bindparam("most"))
     .order_by(t.document.c.seq)
 )
 _SAID: Final = (
@@ -59,10 +76,14 @@ def _read(document_id: str, raw: bytes) -> Filed:
 
 
 def filed(connection: Connection, keys: Sequence[str]) -> dict[str, list[Filed]]:
-    """The documents of certificates, by certificate key; withheld ones have not been said and do not count."""
+    """The documents of certificates, by certificate key; withheld ones have not been said and do not count.
+
+    Everything is read and folded anew for each document that comes, by the one thread that writes: without a limit any partner could
+    hold up all others by what it says about one number, be it somebody else's. At MOST_FILED of each authority it ends.
+    """
     found: dict[str, list[Filed]] = {key: [] for key in keys}
     for start in range(0, len(keys), 500):
-        for row in connection.execute(_FILED, {"keys": list(keys[start : start + 500])}):
+        for row in connection.execute(_FILED, {"keys": list(keys[start : start + 500]), "most": MOST_FILED}):
             found[row.subject].append(_read(row.id, row.raw))
     return found
 
@@ -93,10 +114,26 @@ def said_against(
     if any(problem.code == UNCERTAIN for problem in found):
         # Seldom: so only here is it looked up what we have noted of the number apart from notifying it.
         key = practice.key(item.document.subject or "")
-        noted = connection.execute(select(t.number.c.status).where(t.number.c.key == key)).scalar()
+        status = connection.execute(select(t.number.c.status).where(t.number.c.key == key)).scalar()
         alone = practice.alone_issues(item.document.subject or "")
-        found = objections(item, others, practice, ours=ours, issued=noted == "issued", alone=alone)
+        found = objections(item, others, practice, ours=ours, issued=status == "issued", alone=alone)
     return problems + found
+
+
+def noted(connection: Connection, key: str, me: str) -> Recorded | None:
+    """What we have warned of a number of ours, else what we have recorded of it; not that it was forged, which says whose it is not.
+
+    A warning comes first: two people have said it to partners. What is recorded one may write.
+    """
+    warned = alerts.under(connection, [key]).get(key, ())
+    ours = {
+        each.kind for each in warned if each.issuer[:2] == me[:2]
+    }  # a sister office's word is the issuer's, too
+    found = next((kind for kind in ("stolen", "lost", "void") if kind in ours), None)
+    if found is not None:
+        return cast(Recorded, found)
+    recorded_ = connection.execute(select(t.number.c.status).where(t.number.c.key == key)).scalar()
+    return None if recorded_ is None else cast(Recorded, recorded_)
 
 
 def record_cases(
@@ -137,8 +174,10 @@ def record_cases(
     for key, arrived in by_key.items():
         filings = known.get(key, arrived)
         partner = arrived[-1].source if from_partner else arrived[-1].document.recipient
+        loaded = {item.id for item in filings}
+        beyond = [item for item in arrived if item.id not in loaded]
         case = fold(key, filings, practice)
-        columns = _columns(case, partner, at, practice.me)
+        columns = _columns(case, _other(case, practice.me) or partner, at, practice.me)
         if key in before:
             changed.append({f"to_{name}": columns[name] for name in _FOLDED} | {"of": key})
         else:
@@ -147,7 +186,10 @@ def record_cases(
         to_come = {item.id for item in arrived}
         for item in arrived:
             to_come.discard(item.id)
-            if from_partner:
+            others: Sequence[Filed] = filings
+            if item.id not in loaded:
+                problems = []
+            elif from_partner:
                 # One after the other, as if each had come alone: of two that exclude one another the first stays.
                 others = [other for other in filings if other.id not in to_come] if to_come else filings
                 problems = said_against(connection, item, others, practice, at)
@@ -155,12 +197,15 @@ def record_cases(
                 problems = list((remarks or {}).get(item.id, ()))
             problems += alerts.problems(item.document, warned.get(key, ()))
             said += _said(item, problems, from_partner=from_partner)
-            # "Never issued" is no alarm yet: it is one when it is said (kpnode.answering), by a node that is sure of it.
+            if from_partner and _not_known(connection, key, item, others, problems, practice):
+                incidents.append(_incident(item, NOT_KNOWN, _NOT_KNOWN, key, at))
             incidents += [
                 _incident(item, f"rule-{p.code}", p.text, key, at)
                 for p in problems
                 if p.severity != "warn" and p.code != UNCERTAIN and from_partner
             ]
+        if beyond:
+            _too_many(connection, key, beyond[0], at, lock_it=beyond[0].source == columns["partner"])
         if case.state is State.SUSPECTED_COUNTERFEIT and before.get(key) != case.state and from_partner:
             incidents.append(_incident(arrived[-1], str(case.state), case.meaning, key, at))
     insert_rows(connection, t.certificate, _CERTIFICATE, fresh)
@@ -171,6 +216,46 @@ def record_cases(
     if incidents:
         connection.execute(insert(t.incident), incidents)
     return owed or any(row["answer"] is not None for row in said)
+
+
+def _too_many(connection: Connection, key: str, item: Filed, at: str, *, lock_it: bool) -> None:
+    """An authority has said more about one number than is looked at: told once. Nobody else's certificate is locked by that."""
+    i, why = t.incident.c, f"{item.source} has sent more than {MOST_FILED} documents about this number"
+    told = select(i.seq).where(
+        i.partner == item.source, i.certificate == key, i.kind == TOO_MANY, i.closed_at.is_(None)
+    )
+    if connection.execute(told.limit(1)).first() is None:
+        text = f"{why}: what goes beyond is kept, and counts for nothing. Talk to them, and close this."
+        connection.execute(insert(t.incident), [_incident(item, TOO_MANY, text, key, at)])
+    if lock_it:
+        connection.execute(update(t.certificate).where(t.certificate.c.key == key).values(locked=why))
+
+
+_NOT_KNOWN: Final = (
+    "A partner speaks of a number of ours that is not known here. It is told that the number is unknown, by our signature, as soon "
+    "as it is certain that this node has forgotten nothing; the queues show for whom that waits. Look into your own books meanwhile."
+)
+
+
+def _not_known(
+    connection: Connection,
+    key: str,
+    item: Filed,
+    others: Sequence[Filed],
+    problems: Sequence[Problem],
+    practice: Practice,
+) -> bool:
+    """Whether a document that has just come speaks of a number that we alone could have issued, and know nothing of.
+
+    It is an alarm of its own when that is said (`kpnode.store.answers`), by a node that is sure of it.
+    """
+    if isinstance(item.data, documents.CertificateQuery):
+        if any(problem.severity == "reject" for problem in problems):
+            return False
+        alone = practice.alone_issues(item.document.subject or "")
+        draft = answer_draft(item, others, noted(connection, key, practice.me), alone=alone)
+        return bool(draft["data"]["finding"] == "unknown")
+    return any(problem.code == UNCERTAIN for problem in problems)
 
 
 def _record_alone(
@@ -236,30 +321,21 @@ def as_members(problem: Problem) -> dict[str, Any]:
     return members | ({"variant": problem.variant, "facts": dict(problem.facts)} if problem.variant else {})
 
 
-def as_problem(members: Mapping[str, Any]) -> Problem:
-    """The same, back."""
-    return Problem(
-        members["code"],
-        members["text"],
-        members["pointer"],
-        members["severity"],
-        members.get("variant", ""),
-        tuple(members.get("facts", {}).items()),
-    )
-
-
 def refold(connection: Connection, keys: Sequence[str], at: str, practice: Practice) -> None:
     """Fold certificates anew: their documents count differently now, a day has come, or this software reads more of them."""
     rows = []
+    known = select(t.certificate.c.key, t.certificate.c.partner).where(t.certificate.c.key.in_(keys))
+    partners = {row.key: row.partner for row in connection.execute(known)}
     for key, filings in filed(connection, keys).items():
-        if filings:
-            columns = _columns(fold(key, filings, practice), "", at, practice.me)
+        if filings and key in partners:
+            case = fold(key, filings, practice)
+            columns = _columns(case, _other(case, practice.me) or partners[key], at, practice.me)
             rows.append({f"to_{name}": columns[name] for name in _FOLDED if name not in _KEPT} | {"of": key})
     if rows:
         connection.execute(_REFOLD, rows)
 
 
-_KEPT: Final = ("partner", "changed_at")
+_KEPT: Final = ("changed_at",)
 _REFOLD: Final = (
     update(t.certificate)
     .where(t.certificate.c.key == bindparam("of"))
@@ -288,6 +364,11 @@ def lock(connection: Connection, item: Verified, partner: str, at: str, practice
         connection.execute(insert(t.certificate), [row])
     incident = _incident(Filed(item.id, item.document), "set-aside", why, key, at)
     connection.execute(insert(t.incident), [incident])
+
+
+def _other(case: Case, me: str) -> str | None:
+    """The authority with which we have this case, if its documents tell: whoever else speaks of it moves it into no other list."""
+    return next((each for each in (case.importer, case.exporter) if each not in {None, me}), None)
 
 
 def _columns(case: Case, partner: str, at: str, me: str) -> dict[str, Any]:

@@ -27,6 +27,8 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from kpnode.store.mark import Mark, last_event, place
+
 Transaction = Connection
 """An open transaction, as the rest of the node may call it: what `read` and `write` hand to their functions."""
 
@@ -147,8 +149,9 @@ def connect(url: str, *, writer: bool) -> Engine:
 class Database:
     """The node's database. `start` claims it for this process; `write` and `read` are the only two ways in."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, mark: Mark | None = None) -> None:
         self.url = url
+        self.mark = mark
         self._sqlite = make_url(url).get_backend_name() == "sqlite"
         self._writer_engine = connect(url, writer=True)
         self._reader_engine = connect(url, writer=False)
@@ -159,6 +162,14 @@ class Database:
         self._lock_file: int | None = None
         self._connection: Connection | None = None
         self.commits = 0
+        self.older: str | None = (
+            None  # why what answered after an outage is an older database, until somebody has reported it
+        )
+
+    @property
+    def sure(self) -> bool:
+        """Whether this is the newest database that this node has ever had (`kpnode.store.mark`)."""
+        return self.mark is not None and self.mark.sure
 
     # -- life ------------------------------------------------------------------------------------------------------------
 
@@ -183,6 +194,8 @@ class Database:
         self._readers.shutdown(wait=True)
         self._writer_engine.dispose()
         self._reader_engine.dispose()
+        if self.mark is not None:
+            self.mark.close()
         if self._lock_file is not None:
             os.close(self._lock_file)
             self._lock_file = None
@@ -219,8 +232,21 @@ class Database:
         except BaseException:
             connection.close()
             raise
+        if self.mark is not None and self.mark.compared:
+            self.older = self._reopened(connection, self.mark) or self.older
         self._connection = connection
         return connection
+
+    @staticmethod
+    def _reopened(connection: Connection, mark: Mark) -> str | None:
+        try:
+            with connection.begin():
+                return mark.compare(*place(connection))
+        except BaseException as error:
+            connection.close()
+            if isinstance(error, SQLAlchemyError):
+                raise StoreUnavailableError(f"cannot read the database: {_reason(error)}") from error
+            raise
 
     def _assert_postgresql(self, connection: Connection) -> None:
         try:
@@ -295,9 +321,15 @@ class Database:
         """One transaction for the whole batch; if anything in it raises, one for each, so that it fails alone."""
         try:
             connection = self._open()
+            reached = None
             with connection.begin():
                 results = self._apply(connection, batch)
+                if self.mark is not None and self.mark.compared:
+                    reached = last_event(connection)
             self.commits += 1
+            # Only now, and before anybody is told: see kpnode.store.mark.
+            if self.mark is not None and reached is not None:
+                self._note(self.mark, reached)
             return results
         except StoreError as error:
             return [(write.future, error) for write in batch]
@@ -312,6 +344,15 @@ class Database:
             if len(batch) == 1:
                 return [(batch[0].future, error)]
             return [result for write in batch for result in self._transact([write])]
+
+    @staticmethod
+    def _note(mark: Mark, reached: int) -> None:
+        try:
+            mark.committed(reached)
+        except OSError as error:
+            raise StoreUnavailableError(
+                f"the mark beside the database cannot be written: {error.strerror}"
+            ) from error
 
     @staticmethod
     def _apply(connection: Connection, batch: list[_Write]) -> list[tuple[asyncio.Future[Any], Any]]:

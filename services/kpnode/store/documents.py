@@ -57,7 +57,7 @@ def record_events(
     connection: Connection,
     kind: str,
     at: str,
-    partner: str,
+    partner: str | None,
     documents: Sequence[tuple[str | None, str | None]],
 ) -> None:
     """Append to the feed: one event for each document id and certificate key."""

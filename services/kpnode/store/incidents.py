@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from sqlalchemy import Connection, insert, select, update
 
 from kpnode.store import tables as t
+from kpnode.store.documents import record_events
 
-SET_ASIDE = "set-aside"
+RESTORED: Final = "restored"
+NOT_KNOWN: Final = "number-not-known"
+"""Somebody speaks of a number of ours that is not known here, and has not been answered yet."""
+
+TOO_MANY: Final = "too-many"
+SET_ASIDE: Final = "set-aside"
 """The kind of those about what could not be computed here (R9); each locks its certificate."""
 
 
@@ -88,11 +95,39 @@ def close_incident(connection: Connection, seq: int, by: str, because: str, at: 
 
 def _unlock(connection: Connection, seq: int) -> None:
     i = t.incident.c
-    aside = select(i.certificate).where(i.kind == SET_ASIDE, i.certificate.is_not(None))
-    key = connection.execute(aside.where(i.seq == seq)).scalar()
-    if (
-        key
-        and connection.execute(aside.where(i.certificate == key, i.closed_at.is_(None)).limit(1)).first()
-        is None
-    ):
+    locks = select(i.certificate).where(i.kind.in_((SET_ASIDE, TOO_MANY)), i.certificate.is_not(None))
+    key = connection.execute(locks.where(i.seq == seq)).scalar()
+    if key is None:
+        return
+    if connection.execute(locks.where(i.certificate == key, i.closed_at.is_(None)).limit(1)).first() is None:
         connection.execute(update(t.certificate).where(t.certificate.c.key == key).values(locked=None))
+
+
+def restored(connection: Connection, why: str, at: str) -> None:
+    """This database is an older one: an officer has to look what was recorded in it alone. Said once, until it is closed."""
+    if is_restored(connection):
+        return
+    text = (
+        f"This node's database was put back to an older copy: {why}. Partners give back our documents; what was recorded here "
+        "alone (numbers, drafts, API keys) has to be entered again. Then close this incident: until then nobody is told that a "
+        "number is unknown."
+    )
+    connection.execute(insert(t.incident), {"at": at, "kind": RESTORED, "text": text})
+    record_events(connection, "incident", at, None, [(None, None)])
+
+
+def is_restored(connection: Connection) -> bool:
+    """Whether an officer has still to look what an older database lacks."""
+    query = select(t.incident.c.seq).where(t.incident.c.closed_at.is_(None), t.incident.c.kind == RESTORED)
+    return connection.execute(query.limit(1)).first() is not None
+
+
+def end_not_known(connection: Connection, document_id: str, because: str, at: str) -> None:
+    """What was not known is settled: the alarm that this document raised ends by itself."""
+    query = select(t.incident.c.seq).where(
+        t.incident.c.closed_at.is_(None),
+        t.incident.c.kind == NOT_KNOWN,
+        t.incident.c.document_id == document_id,
+    )
+    for seq in connection.execute(query).scalars().all():
+        close_incident(connection, seq, "node", because, at)

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from kpmsg.policy import Practice
 from kpmsg.register import NOTHING, Admit, Believe, Change, Entry, Head, Report, Shorten, TakeBack, Withhold
 from kpmsg.verification import Verified
-from kpnode.store import drafts
+from kpnode.store import drafts, incidents
 from kpnode.store import tables as t
 from kpnode.store.cases import lock, record_cases, refold, release_claims
 from kpnode.store.documents import (
@@ -286,6 +286,9 @@ class PartnerLedger:
         record_cases(self._connection, verified, self._at, self._practice, from_partner=False)
         release_claims(self._connection, verified, self._partner)
         drafts.returned(self._connection, verified, self._at, self._practice)
+        incidents.restored(
+            self._connection, f"{self._partner} holds documents of ours that it lacks", self._at
+        )
         self._events("taken-back", [(item.id, self._key(item)) for item in verified])
         self.effects.taken_back.extend(item.id for item in verified)
 

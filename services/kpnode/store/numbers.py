@@ -1,4 +1,4 @@
-"""This authority's own certificate numbers: what was recorded of them, and what became of each that was printed.
+"""This authority's own certificate numbers: what became of each that was printed.
 
 The report accounts for every number of every range that our own published policy allots: it is used, voided, issued, lost or stolen, or
 has never been used; and the five add up. It is one pass over two indexes in the order of keys, page by page, in which
@@ -7,9 +7,9 @@ only the present page is in memory, so it costs time and no room. What a number 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final
 
 from sqlalchemy import (
     ColumnElement,
@@ -19,8 +19,6 @@ from sqlalchemy import (
     Text,
     bindparam,
     cast,
-    delete,
-    insert,
     null,
     select,
     union_all,
@@ -28,15 +26,13 @@ from sqlalchemy import (
 
 from kpmsg.case import State
 from kpmsg.documents.participants import participant_of
+from kpmsg.keyrecord import KeyRecord
 from kpmsg.policy import Practice
 from kpmsg.policy.numbers import Series, series_of
-from kpnode.release import same_person
+from kpnode.store import partners
 from kpnode.store import tables as t
 from kpnode.store.alerts import Alerted, within
-from kpnode.store.callers import callers
-from kpnode.store.documents import record_events, slices
 
-Status = Literal["issued", "void", "lost", "stolen"]
 MOST_LISTED: Final = 1000  # of each list of a report
 PAGE: Final = 5000  # rows; three would do, since a key has two at most
 LONGEST: Final = 64  # characters of a key
@@ -65,110 +61,29 @@ UNANNOUNCED: Final = frozenset(
 """Somebody speaks of the number, and no notification of ours stands."""
 
 
-class Fact(NamedTuple):
-    """Something to record of a number: its key, the number as printed, what became of it."""
+def read_otherwise(connection: Connection, me: str, following: KeyRecord) -> str | None:
+    """The key of a number that is here and would be another one as the key record `following` has it read; None if there is none.
 
-    key: str
-    number: str
-    status: Status
-    note: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class NumberRow:
-    """What has been recorded of one number."""
-
-    key: str
-    number: str
-    status: str
-    at: str
-    by: str
-    note: str | None
-
-
-class NotifiedError(Exception):
-    """Numbers were to be recorded as void that have been notified; nothing was recorded. `places`: which of them."""
-
-    def __init__(self, places: Sequence[int]) -> None:
-        super().__init__("notified numbers are cancelled, not recorded as void")
-        self.places = tuple(places)
-
-
-class TakenBackError(Exception):
-    """Numbers that are void, lost or stolen were to be issued after all, on one person's word; nothing was recorded."""
-
-    def __init__(self, places: Sequence[int]) -> None:
-        super().__init__("a second person must say that they are issued after all")
-        self.places = tuple(places)
-
-
-def record(
-    connection: Connection, facts: Sequence[Fact], me: str, by: str, at: str, *, officer: str | None = None
-) -> list[NumberRow]:
-    """Record `facts`, all of them or none; the last word on a number replaces the one before, which an incident keeps.
-
-    `officer`: the person who says so, if that person may release documents. Raises NotifiedError: whoever was told of a number is told
-    that it is void, by a cancellation; and TakenBackError.
+    A number has one key for ever: documents are filed and claimed under it. Under another one they would not be found, and the same
+    number could be notified a second time.
     """
-    states: dict[str, str] = {}
-    before: dict[str, NumberRow] = {}
-    names = NumberRow.__slots__
-    for some in slices([fact.key for fact in facts]):
-        query = select(t.certificate.c.key, t.certificate.c.state).where(t.certificate.c.key.in_(some))
-        states.update({row.key: row.state for row in connection.execute(query)})
-        known = select(*(t.number.c[name] for name in names)).where(t.number.c.key.in_(some))
-        before.update({row.key: NumberRow(*row) for row in connection.execute(known)})
-    told = [
-        place
-        for place, fact in enumerate(facts)
-        if fact.status == "void"
-        and (state := states.get(fact.key))
-        and _notified(state)
-        and state not in VOIDED
-    ]
-    if told:
-        raise NotifiedError(told)
-    alone = _alone(connection, facts, before, officer)
-    if alone:
-        raise TakenBackError(alone)
-    rows = list({fact.key: NumberRow(*fact[:3], at, by, fact.note) for fact in facts}.values())
-    for some in slices([row.key for row in rows]):
-        connection.execute(delete(t.number).where(t.number.c.key.in_(some)))
-    connection.execute(insert(t.number), [{name: getattr(row, name) for name in names} for row in rows])
-    record_events(connection, "number-recorded", at, me, [(None, row.key) for row in rows])
-    changed = [(before[row.key], row) for row in rows if row.key in before]
-    incidents = [_changed(old, new) for old, new in changed if old.status != new.status]
-    if incidents:
-        connection.execute(insert(t.incident), incidents)
-    return rows
+    before, after = Practice(me), Practice(me)
+    for address, versions in partners.records(connection).items():
+        for each in (before, after):
+            each.publish(address, versions[-1].record.policy)
+    after.publish(following.address, following.policy)
+    for prefix in sorted(participant_of(following.address).prefixes):
+        if before.spelling(prefix) != after.spelling(prefix):
+            for table in (t.certificate, t.number):
+                mine = table.c.key >= prefix, table.c.key < f"{prefix}["  # behind all capitals and digits
+                for row in connection.execute(select(table.c.key, table.c.number).where(*mine)):
+                    if after.key(row.number) != row.key:
+                        return str(row.key)
+    return None
 
 
-def _alone(
-    connection: Connection, facts: Sequence[Fact], before: Mapping[str, NumberRow], officer: str | None
-) -> list[int]:
-    """Which facts take back, on one person's word, that a number is void, lost or stolen: a partner would be told that it is genuine."""
-    back = [
-        place
-        for place, fact in enumerate(facts)
-        if fact.status == "issued" and fact.key in before and before[fact.key].status != "issued"
-    ]
-    if not back or officer is None:
-        return back
-    held = {caller.name: caller.person for caller in callers(connection)}
-    writers = {place: before[facts[place].key].by for place in back}
-    return [place for place, by in writers.items() if same_person(held.get(by, by), officer)]
-
-
-def _changed(old: NumberRow, new: NumberRow) -> dict[str, Any]:
-    note = f" ({old.note})" if old.note else ""
-    text = (
-        f"{old.number} was recorded as {old.status} by {old.by} at {old.at}{note}; "
-        f"{new.by} has recorded it as {new.status} now."
-    )
-    return {"at": new.at, "kind": "number-changed", "certificate": new.key, "text": text}
-
-
-def _notified(state: str) -> bool:
+def is_notified(state: str) -> bool:
+    """Whether a notification of ours is what a certificate in this state is about."""
     return state not in UNANNOUNCED and state != State.REJECTED
 
 
@@ -241,7 +156,7 @@ class Account:
             self.used_twice.add(key)
         if state in UNANNOUNCED:
             self.unannounced.add(key)
-        notified = state is not None and _notified(state)
+        notified = state is not None and is_notified(state)
         if notified and state not in VOIDED and status in {"void", "lost", "stolen"}:
             self.contradicted.add(key)
         if not notified and status is None and state != State.REJECTED:
@@ -313,7 +228,7 @@ def report(
             account = accounts.get(parts[0]) if parts is not None else None
             if account is not None and parts is not None:
                 account.take(key, parts[1], state, status)
-            elif series is None and (status is not None or (state is not None and _notified(state))):
+            elif series is None and (status is not None or (state is not None and is_notified(state))):
                 strange.add(key)
     for account in accounts.values():
         account.close()

@@ -1,23 +1,135 @@
-"""What our own books say of the numbers that a notification names, beside the documents about them: rules C03 and C08.
+"""What this authority has recorded of its numbers, apart from notifying them: how it is written down, and what follows from it.
 
-At the author's, a number that was recorded as void, lost or stolen is not issued; on both sides, a certificate that is said to be
-replaced should be one that is known. What the recorded words are is decided by `kpnode.store.numbers`.
+At the author's, a number that was recorded as void, lost or stolen is not issued (rule C03), and one person's word does not make it so
+again; on both sides, a certificate that is said to be replaced should be one that is known (rule C08). What became of every number that was
+printed is told by `kpnode.store.numbers`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final, Literal, NamedTuple
 
-from sqlalchemy import Connection, bindparam, literal, select, union_all
+from sqlalchemy import Connection, bindparam, delete, insert, literal, select, union_all
 
 from kpmsg.documents import Document, ExportAmendment, ExportNotification, certificate_key
 from kpmsg.errors import Problem
 from kpmsg.policy import Practice
 from kpmsg.rules import breach
+from kpnode.release import same_person
 from kpnode.store import tables as t
-from kpnode.store.documents import slices
+from kpnode.store.callers import callers
+from kpnode.store.documents import record_events, slices
+from kpnode.store.numbers import VOIDED, is_notified
+
+Status = Literal["issued", "void", "lost", "stolen"]
+
+
+class Fact(NamedTuple):
+    """Something to record of a number: its key, the number as printed, what became of it."""
+
+    key: str
+    number: str
+    status: Status
+    note: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class NumberRow:
+    """What has been recorded of one number."""
+
+    key: str
+    number: str
+    status: str
+    at: str
+    by: str
+    note: str | None
+
+
+class NotifiedError(Exception):
+    """Numbers were to be recorded as void that have been notified; nothing was recorded. `places`: which of them."""
+
+    def __init__(self, places: Sequence[int]) -> None:
+        super().__init__("notified numbers are cancelled, not recorded as void")
+        self.places = tuple(places)
+
+
+class TakenBackError(Exception):
+    """Numbers that are void, lost or stolen were to be issued after all, on one person's word; nothing was recorded."""
+
+    def __init__(self, places: Sequence[int]) -> None:
+        super().__init__("a second person must say that they are issued after all")
+        self.places = tuple(places)
+
+
+def record(
+    connection: Connection, facts: Sequence[Fact], me: str, by: str, at: str, *, officer: str | None = None
+) -> list[NumberRow]:
+    """Record `facts`, all of them or none; the last word on a number replaces the one before, which an incident keeps.
+
+    `officer`: the person who says so, if that person may release documents. Raises NotifiedError: whoever was told of a number is told
+    that it is void, by a cancellation; and TakenBackError.
+    """
+    states: dict[str, str] = {}
+    before: dict[str, NumberRow] = {}
+    names = NumberRow.__slots__
+    for some in slices([fact.key for fact in facts]):
+        query = select(t.certificate.c.key, t.certificate.c.state).where(t.certificate.c.key.in_(some))
+        states.update({row.key: row.state for row in connection.execute(query)})
+        known = select(*(t.number.c[name] for name in names)).where(t.number.c.key.in_(some))
+        before.update({row.key: NumberRow(*row) for row in connection.execute(known)})
+    told = [
+        place
+        for place, fact in enumerate(facts)
+        if fact.status == "void"
+        and (state := states.get(fact.key))
+        and is_notified(state)
+        and state not in VOIDED
+    ]
+    if told:
+        raise NotifiedError(told)
+    alone = _alone(connection, facts, before, officer)
+    if alone:
+        raise TakenBackError(alone)
+    rows = list({fact.key: NumberRow(*fact[:3], at, by, fact.note) for fact in facts}.values())
+    for some in slices([row.key for row in rows]):
+        connection.execute(delete(t.number).where(t.number.c.key.in_(some)))
+    connection.execute(insert(t.number), [{name: getattr(row, name) for name in names} for row in rows])
+    record_events(connection, "number-recorded", at, me, [(None, row.key) for row in rows])
+    changed = [(before[row.key], row) for row in rows if row.key in before]
+    incidents = [_changed(old, new) for old, new in changed if old.status != new.status]
+    if incidents:
+        connection.execute(insert(t.incident), incidents)
+    return rows
+
+
+def _alone(
+    connection: Connection, facts: Sequence[Fact], before: Mapping[str, NumberRow], officer: str | None
+) -> list[int]:
+    """Which facts take back, on one person's word, that a number is void, lost or stolen: a partner would be told that it is genuine."""
+    back = [
+        place
+        for place, fact in enumerate(facts)
+        if fact.status == "issued" and fact.key in before and before[fact.key].status != "issued"
+    ]
+    if not back or officer is None:
+        return back
+    held = {caller.name: caller.person for caller in callers(connection)}
+    writers = {place: before[facts[place].key].by for place in back}
+    return [place for place, by in writers.items() if same_person(held.get(by, by), officer)]
+
+
+def _changed(old: NumberRow, new: NumberRow) -> dict[str, Any]:
+    note = f" ({old.note})" if old.note else ""
+    text = (
+        f"{old.number} was recorded as {old.status} by {old.by} at {old.at}{note}; "
+        f"{new.by} has recorded it as {new.status} now."
+    )
+    return {"at": new.at, "kind": "number-changed", "certificate": new.key, "text": text}
+
+
+# -- what follows from it --------------------------------------------------------------------------------------------------
 
 _BOOKS: Final = union_all(
     select(t.number.c.key, t.number.c.status).where(t.number.c.key.in_(bindparam("own", expanding=True))),

@@ -65,7 +65,7 @@ def _refold_one(connection: Connection, key: str, at: str, practice: Practice) -
     except SQLAlchemyError:
         raise
     except Exception:
-        log.exception("not-folded", certificate=key)
+        log.exception("not-folded")  # which, says the incident: logs carry no trade data
         why = "its case could not be computed anew after an upgrade"
         row = update(t.certificate).where(t.certificate.c.key == key, t.certificate.c.locked.is_(None))
         if connection.execute(row.values(locked=why)).rowcount:

@@ -25,7 +25,6 @@ from sqlalchemy import (
 )
 
 from kpmsg import jws
-from kpmsg.documents import certificate_key
 from kpmsg.frames import MAX_RECEIPT_IDS
 from kpnode.store import tables as t
 
@@ -130,14 +129,14 @@ def documents(
     before: int | None = None,
     limit: int,
 ) -> list[DocumentRow]:
-    """Documents that fit, newest first, from below sequence number `before`."""
+    """Documents that fit, newest first, from below sequence number `before`; `certificate` is a key."""
     wanted = [
         column == value
         for column, value in (
             (t.document.c.partner, partner),
             (t.document.c.direction, direction),
             (t.document.c.type, type),
-            (t.document.c.subject, None if certificate is None else certificate_key(certificate)),
+            (t.document.c.subject, certificate),
         )
         if value is not None
     ]
@@ -222,9 +221,9 @@ def certificates(
     return [_certificate(row) for row in connection.execute(query).mappings()]
 
 
-def certificate(connection: Connection, number: str) -> CertificateRow | None:
-    """One certificate by its number, however it is written."""
-    query = select(t.certificate).where(t.certificate.c.key == certificate_key(number))
+def certificate(connection: Connection, key: str) -> CertificateRow | None:
+    """One certificate, by its key."""
+    query = select(t.certificate).where(t.certificate.c.key == key)
     row = connection.execute(query).mappings().first()
     return None if row is None else _certificate(row)
 
@@ -304,11 +303,6 @@ def events(connection: Connection, after: int, limit: int) -> list[EventRow]:
     """The feed from behind sequence number `after` on, oldest first."""
     query = select(t.event).where(t.event.c.seq > min(after, _MOST)).order_by(t.event.c.seq).limit(limit)
     return [EventRow(*row) for row in connection.execute(query)]
-
-
-def last_event(connection: Connection) -> int:
-    """The sequence number of the newest event; 0 if there is none."""
-    return connection.execute(select(func.max(t.event.c.seq))).scalar() or 0
 
 
 def open_incidents(connection: Connection) -> int:

@@ -189,17 +189,12 @@ def _merged(
 
 
 def summary(connection: Connection, day: date) -> dict[Who, list[Counted]]:
-    """What waits for us and what for them, by the kind of each certificate's most urgent matter; `day` as in `counted`.
+    """What waits for us and what for them, by the kind of each certificate's most urgent matter, and how much of it was due before `day`.
 
     Every certificate is passed once, whether it is due or not and whoever it waits for.
     """
     found = {waits: _numbers(connection, waits, day) for waits in dict.fromkeys(chain(*_LISTS.values()))}
     return {who: _added(found[waits] for waits in lists) for who, lists in _LISTS.items()}
-
-
-def counted(connection: Connection, who: Who, day: date) -> list[Counted]:
-    """How many certificates wait for `who` by the kind of their most urgent matter, and how many of these were due before `day`."""
-    return _added(_numbers(connection, waits, day) for waits in _LISTS[who])
 
 
 def _added(lists: Iterable[Sequence[Counted]]) -> list[Counted]:
