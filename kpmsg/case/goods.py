@@ -1,4 +1,4 @@
-"""What is to be said against a document by which an importing authority speaks of goods: whose they are, and whether they may come.
+"""What is to be said against a document about goods that have come: whose they are, and whether they were allowed to.
 
 Whether they were sent to it, under a certificate that holds and that its issuer knows, in time, and as they were notified. Each of
 these has its rule, and none is decided here: `reject` is refused, `hold` has effect and calls an officer, `warn` is shown. What is wrong with a
@@ -78,15 +78,12 @@ def _presented(item: Filed, standing: Standing) -> Iterator[Problem]:
     Whatever the document is that says so: who presents a stolen certificate may be gone before anything is confirmed.
     """
     notified = [n for n in standing.notifications if n.source == item.document.recipient]
-    if notified and all(n.document.recipient != item.source for n in notified):
+    to_it = [n for n in notified if answers(item, n)]
+    if notified and not to_it:
         yield breach("I02", "other-authority", "/source", severity="hold")
-    elif (
-        notified
-        and not isinstance(
-            item.data, ImportConfirmation | ConfirmationCorrection
-        )  # those have rules of their own
-        and not any(n in standing.active for n in notified)
-    ):
+    elif isinstance(item.data, ImportConfirmation | ConfirmationCorrection):
+        return  # those have rules of their own
+    elif to_it and not any(n in standing.active for n in to_it):
         yield breach("I08", "presented", "/data/certificate/number_raw", severity="hold")
 
 
@@ -99,14 +96,19 @@ def _otherwise_found(item: Filed, standing: Standing, practice: Practice) -> Ite
         (data.content, "/data/content") if isinstance(data, ConfirmationCorrection) else (data, "/data")
     )
     confirmed = Confirmed(item, content)
-    notified = meant(confirmed, standing) or next(reversed(standing.active or standing.notifications), None)
-    if notified is not None and content.outcome not in INTERIM:
-        yield from unsaid(content_of(standing.versions(notified)[-1]), confirmed, practice, at)
+    notified = meant(confirmed, standing)
+    if notified is None or content.outcome in INTERIM:
+        return
+    # With the version that its author had before it; and never with what was notified to somebody else.
+    versions = standing.versions(notified)
+    digest = content.notification.digest if content.notification is not None else None
+    version = next((each for each in versions if each.id == digest), versions[-1])
+    yield from unsaid(content_of(version), confirmed, practice, at)
 
 
 def _despite(confirmed: Confirmed, standing: Standing, *, ours: bool) -> Iterator[Problem]:
     """Races C5 and C6: a confirmation and a cancellation."""
-    content, about = confirmed.content, standing.named(confirmed)
+    content, about = confirmed.content, meant(confirmed, standing)
     if about is None and not standing.active:
         about = next(reversed(standing.notifications), None)
     cancellations = [] if about is None else standing.cancellations_of(about)

@@ -145,7 +145,7 @@ async def test_a9_a_take_back_that_is_killed_repeats(at: str, count: int, back: 
     await pair.exporter.died()
     assert len(pair.exporter.books().ids) == back
     await pair.exporter.start()
-    await pair.agree(ids)
+    await pair.agree(ids, incidents=(["restored"], []))
     # The key was forgotten with the database, but not that the number has been notified.
     answer = await pair.exporter.post(drafts[7], "another")
     assert (answer.status_code, ids[7] in answer.text) == (409, True)

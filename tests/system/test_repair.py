@@ -24,11 +24,10 @@ pytestmark = [pytest.mark.system]
 
 sqlite = pytest.mark.parametrize("server", ["sqlite"], indirect=True)
 postgresql = pytest.mark.parametrize("server", ["postgresql"], indirect=True)
-LONGER: Final[tuple[list[str], list[str]]] = (
-    ["register-shorter"],
-    [],
-)  # incidents: the exporter sees the importer's register shorter than it was signed
-SHORTER: Final[tuple[list[str], list[str]]] = ([], ["register-shorter"])
+# What the two have to show, exporter first: who was restored knows it, and the other sees a register shorter than it was signed.
+IMPORTER_RESTORED: Final = (["register-shorter"], ["restored"])
+EXPORTER_RESTORED: Final = (["restored"], ["register-shorter"])
+BOTH_RESTORED: Final = (["restored"], ["register-shorter", "restored"])
 
 
 async def exchanged(pair: Stack, count: int) -> list[str]:
@@ -166,8 +165,8 @@ async def test_the_exporters_database_is_restored_to_an_older_copy(pair: Stack) 
     pair.exporter.kill()
     pair.restore_database(pair.exporter, copy)
     await pair.exporter.start()
-    await pair.agree(ids, incidents=SHORTER)
-    await pair.agree([*ids, *await exchanged(pair, 1)], incidents=SHORTER)
+    await pair.agree(ids, incidents=EXPORTER_RESTORED)
+    await pair.agree([*ids, *await exchanged(pair, 1)], incidents=EXPORTER_RESTORED)
 
 
 @postgresql
@@ -182,8 +181,8 @@ async def test_the_importers_database_is_restored_to_an_older_copy(pair: Stack) 
     pair.importer.kill()
     pair.restore_database(pair.importer, copy)
     await pair.importer.start()
-    await pair.agree(ids, incidents=LONGER)
-    await pair.agree([*ids, *await exchanged(pair, 1)], incidents=LONGER)
+    await pair.agree(ids, incidents=IMPORTER_RESTORED)
+    await pair.agree([*ids, *await exchanged(pair, 1)], incidents=IMPORTER_RESTORED)
 
 
 @sqlite
@@ -204,11 +203,11 @@ async def test_both_databases_are_restored_to_copies_of_different_times(pair: St
     pair.restore_database(pair.importer, newer)
     await pair.start()
     await pair.agree(
-        kept, incidents=SHORTER
+        kept, incidents=BOTH_RESTORED
     )  # what is behind both copies is lost, and nothing claims otherwise
     again = await pair.exporter.submit(drafts[0], "gone")
     assert again != gone
-    await pair.agree([*kept, again], incidents=SHORTER)
+    await pair.agree([*kept, again], incidents=BOTH_RESTORED)
 
 
 @postgresql
@@ -219,7 +218,7 @@ async def test_a_lost_database_is_rebuilt_from_the_partner(pair: Stack) -> None:
     pair.importer.kill()
     await pair.lose_everything_but_the_home(pair.importer)
     await pair.importer.start()
-    _, rebuilt = await pair.agree(ids, incidents=LONGER)
+    _, rebuilt = await pair.agree(ids, incidents=IMPORTER_RESTORED)
     assert len(rebuilt.outgoing) == 3, "its own confirmations came back"
     answer = await pair.importer.post(pair.confirmation_of(ids[0]), "another")
     assert (answer.status_code, ids[3] in answer.text) == (409, True), "it cannot confirm twice"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -145,6 +146,34 @@ def test_goods_under_a_cancelled_certificate_call_officers_of_both_sides(
     exporter.hear(said)
     assert both(exporter, importer) is State.SEIZED
     assert not [each for each in exporter.case().matters if each.kind == "confirmation"]
+
+
+def test_goods_come_to_the_authority_whose_notification_was_cancelled_though_another_stands() -> None:
+    exporter, pretoria, dubai = Desk("BW"), Desk("ZA"), Desk("AE")
+    pretoria.hear(exporter.tell(shipment("ZA")))
+    pretoria.hear(exporter.say("cancellation", 1, {"/reason": "notified_in_error"}))
+    dubai.hear(exporter.tell(shipment("AE"), 2))
+    arrival = pretoria.say("arrival-notice", 4, {"/place": "Johannesburg"})
+    assert codes(pretoria.may_say(arrival)) == {"I08": "hold"}
+    assert codes(exporter.hear(arrival)) == {"I08": "hold"}, "the same on both sides"
+
+
+def test_one_importers_figures_are_never_said_to_another(desks: Desks) -> None:
+    """What is rejected is answered with its reasons: they must not tell what was notified to somebody else."""
+    exporter, importer = desks
+    elsewhere = Desk("ZA", file=list(importer.file))
+    confirmation = write_confirmation(elsewhere, 4, {"/notification": None} | _lighter("0.5"))
+    assert codes(exporter.hear(confirmation)) == {"I02": "hold"}
+
+
+def test_a_confirmation_is_held_against_the_version_that_it_names(desks: Desks) -> None:
+    exporter, importer = desks
+    confirmation = importer.say("import-confirmation", 4)
+    carats = f"{Decimal(shipment()['data']['carats']) * 2:.2f}"
+    [line] = shipment()["data"]["lines"][:1]
+    crossed = {"/content/carats": carats, "/content/lines": [line | {"carats": carats}]}
+    exporter.say("export-amendment", 5, crossed)
+    assert exporter.hear(confirmation) == [], "its author could not know the other"
 
 
 # -- who knew what -------------------------------------------------------------------------------------------------------
