@@ -125,7 +125,7 @@ def _signed(data: bytes) -> Explanation:
 def _document(content: dict[str, Any], payload: bytes) -> tuple[str, list[Fact], list[Problem]]:
     document = documents.parse(payload)
     name = document.name.replace("-", " ").capitalize()
-    headline = f"{name}: {who(document.source)} writes to {who(document.recipient)}"
+    headline = f"{_mark(document.testing)}{name}: {who(document.source)} writes to {who(document.recipient)}"
     if document.certificate_key:
         headline += f" about certificate {document.certificate_key}"
     facts = [("written", f"{content['time']}"), ("message id", document.id), *told(content.get("data", {}))]
@@ -163,8 +163,12 @@ def _key_record(content: dict[str, Any]) -> tuple[str, list[Fact]]:
         span = f"{entry.status}{since}, valid from {said['valid_from']}{until}"
         facts.append((f"{entry.use} key", f"{entry.key.kid} ({entry.key.alg})\n{span}"))
     facts += told({name: content.get(name, {}) for name in ("endpoints", "certificates")})
-    headline = f"Key record of {who(record.address)}, version {record.version}."
+    headline = f"{_mark(record.testing)}Key record of {who(record.address)}, version {record.version}."
     return headline, facts
+
+
+def _mark(testing: bool | None) -> str:
+    return "TEST, NOT REAL. " if testing else ""
 
 
 def _statement(typ: str, content: dict[str, Any], payload: bytes) -> str:

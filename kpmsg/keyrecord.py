@@ -37,10 +37,10 @@ from pydantic import (
 )
 
 from kpmsg import jws, keys, strictjson
-from kpmsg.documents.vocabulary import Address, Maybe, Timestamp
+from kpmsg.documents.vocabulary import Address, Maybe, Testing, Timestamp
 from kpmsg.errors import DraftError, MalformedError, Problem, RefusedError, UntrustedKeyError
 from kpmsg.keys import PublicKey, Signer
-from kpmsg.policy import Policy
+from kpmsg.policy import Policy, Practice
 
 Use = Literal["document", "node", "transport"]
 
@@ -140,6 +140,7 @@ class KeyRecord(_Part):
     endpoints: Endpoints = Endpoints()
     certificates: Certificates = Certificates()
     policy: Maybe[Policy] = None
+    testing: Testing = None  #: nothing that this authority says under these keys is real
 
     _entries: dict[str, KeyEntry] = PrivateAttr(default_factory=dict)
 
@@ -165,6 +166,10 @@ class KeyRecord(_Part):
     def entry(self, kid: str) -> KeyEntry | None:
         """The working key of that thumbprint, whatever its state."""
         return self._entries.get(kid)
+
+    def publish(self, practice: Practice) -> None:
+        """Have `practice` go by what this version says of its authority."""
+        practice.publish(self.address, self.policy, testing=self.testing is True)
 
     def key_for(self, kid: str, use: Use, at: datetime) -> PublicKey:
         """Return the key if it may be used so at that time, by this version alone. See :func:`key_for`."""
@@ -246,6 +251,13 @@ def open_next(previous: VerifiedRecord, raw: bytes) -> VerifiedRecord:
         )
     if record.previous != previous.digest:
         raise UntrustedKeyError("key-chain", "does not name the version we hold as its previous", "/previous")
+    if record.testing != before.testing:
+        # What was signed for a test could be shown as real afterwards, and the reverse.
+        raise UntrustedKeyError(
+            "key-chain",
+            "a test node and a real one cannot follow each other; begin with new keys",
+            "/testing",
+        )
     signed_by = _identity_signatures(raw, before.identity.keys + record.identity.keys)
     _reach(before.identity, signed_by, "the identity of the version before")
     _reach(record.identity, signed_by, "its own identity")

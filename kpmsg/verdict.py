@@ -67,7 +67,7 @@ class Verdict:
             if record is None
             else {"version": record.record.version, "fingerprint": record.record.fingerprint},
             "fingerprint_compared": self.compared,
-        }
+        } | ({"testing": True} if record is not None and record.record.testing else {})
 
 
 class _Undecided(Exception):

@@ -76,8 +76,8 @@ def open_document(
     2. Every signature is a document's, by a key of the source for documents, in its time, and holds (D2, D3):
        :class:`SignatureError`, :class:`UntrustedKeyError`. Until here no byte of the payload has been interpreted.
     3. The payload is strict JSON in the form of a document (D4): :class:`MalformedError` ``json-*``, ``document-*``.
-    4. It is from ``source``, whose record gives it the role to write such documents, and for ``recipient`` (D5):
-       :class:`MisaddressedError`.
+    4. It is from ``source``, whose record gives it the role to write such documents, and for ``recipient``; and it is a
+       test if the record says that all is (D5): :class:`MisaddressedError`.
     """
     if not sender or sender[-1].address != source:
         raise MisaddressedError("address-source", "no key record of the source is at hand")
@@ -98,6 +98,13 @@ def open_document(
         )
     if document.recipient != recipient:
         raise MisaddressedError("address-recipient", f"is not addressed to {recipient}", "/recipient")
+    if document.testing != sender[-1].testing:
+        marked, known = ("a test", "real") if document.testing else ("real", "a test")
+        raise MisaddressedError(
+            "address-testing",
+            f"the document says that it is {marked}, but {source} is {known} by its key record",
+            "/testing",
+        )
     if not may_write(document, sender):
         raise MisaddressedError(
             "address-role", f"{source} does not write such documents by its record", "/type"

@@ -42,6 +42,7 @@ class Keys:
     node: SoftwareSigner = field(default_factory=SoftwareSigner.generate)
     identity: SoftwareSigner = field(default_factory=SoftwareSigner.generate)
     policy: dict[str, Any] | None = None
+    testing: bool = False
 
     def record(self) -> VerifiedRecord:
         entries = [
@@ -57,6 +58,8 @@ class Keys:
         }
         if self.policy is not None:
             fields["policy"] = self.policy
+        if self.testing:
+            fields["testing"] = True
         return open_record(issue(fields, [self.identity], [self.document, self.node]))
 
 
@@ -162,11 +165,15 @@ async def stage(
     *addresses_and_urls: tuple[str, str],
     policies: Mapping[str, dict[str, Any]] | None = None,
     marks: Path | None = None,
+    testers: Sequence[str] = (),
 ) -> AsyncIterator[Stage]:
-    """Sites with prepared databases, all started; `policies` are what they publish, by address; `marks`: where they mark these."""
+    """Sites with prepared databases, all started; `policies` are what they publish, by address; `marks`: where they mark these.
+
+    `testers`: those whose documents are tests.
+    """
     sites = []
     for address, url in addresses_and_urls:
-        keys = Keys(address, policy=(policies or {}).get(address))
+        keys = Keys(address, policy=(policies or {}).get(address), testing=address in testers)
         mark = None if marks is None else marks / f"{address}.mark"
         sites.append(Site(keys, keys.record(), url, mark=mark))
     play = Stage(sites)

@@ -110,10 +110,13 @@ def _looked_at(drafts: Any, sender: str, practice: Practice) -> list[Problem]:
     from kpmsg.policy.screening import screen
 
     several, now = isinstance(drafts, list), moment()
+    testing = practice.testing(sender) is True
     found: list[Problem] = []
     for index, draft in enumerate(drafts if several else [drafts]):
         try:
-            document, _ = documents.compose(documents.completed(draft), source=sender, id=new_id(), time=now)
+            document, _ = documents.compose(
+                documents.completed(draft), source=sender, id=new_id(), time=now, testing=testing
+            )
             problems: Sequence[Problem] = [
                 *documents.breaches(document),
                 *screen(document, practice, received=None),
@@ -171,13 +174,16 @@ def _practice(sender: str, records: Sequence[str]) -> Practice:
     from kpmsg.keyrecord import open_record
     from kpmsg.policy import Practice
 
-    practice = Practice(sender)
+    practice, tested = Practice(sender), False
     for name in records:
         try:
             opened = open_record(read(name).rstrip(b"\r\n")).record
         except RefusedError as error:
             fail(f"{name}: {error.text} ({error.code})")
-        practice.publish(opened.address, opened.policy)
+        opened.publish(practice)
+        tested = tested or opened.testing is True
+    if practice.testing(sender) is None:  # whoever gives no record of his own tests if his partners do
+        practice.publish(sender, None, testing=tested)
     return practice
 
 

@@ -111,6 +111,8 @@ def certificate(found: Json, today: date, *, ids: bool) -> Iterable[RenderableTy
         (_text(found.get("number")), "bold"), "  ", (spoken(str(found.get("state"))), "bold cyan")
     )
     yield Text(_text(found.get("meaning")))
+    if any((each.get("document") or {}).get("testing") for each in documents):
+        yield Text("TEST, NOT REAL.", "bold red")
     yield from _warnings(found)
     yield ""
     yield table(_facts(found))

@@ -109,7 +109,7 @@ _FORMS: dict[str, type[Document]] = {
     for kind in TYPES.values()
 }
 _BY_SHORT_NAME = {kind.name: kind.type for kind in TYPES.values()}
-_WRITTEN_BY_US = ("specversion", "id", "source", "time", "datacontenttype")
+_WRITTEN_BY_US = ("specversion", "id", "source", "time", "datacontenttype", "testing")
 
 
 def _set_aside(data: object) -> None:
@@ -142,14 +142,16 @@ def compose(
     source: str,
     id: UUID | str,  # noqa: A002 - CloudEvents' name
     time: datetime,
+    testing: bool = False,
     strictly_parsed: bool = False,
 ) -> tuple[Document, bytes]:
     """Write a document: the draft's `type` (short name or whole), `recipient` and `data`, under our envelope.
 
     `subject` may be left out where the content determines it. `source` is the author's address, `id` a UUIDv7,
-    `time` an aware datetime (kept to the millisecond). Returns the document as any reader will parse it, and its
-    payload bytes, ready to sign. Raises `DraftError` with every problem if anything would be refused: unknown
-    members, wrong forms, broken rules of severity "reject". Rules that only warn are left to `breaches`.
+    `time` an aware datetime (kept to the millisecond); `testing` says that nothing of it is real. Returns the
+    document as any reader will parse it, and its payload bytes, ready to sign. Raises `DraftError` with every
+    problem if anything would be refused: unknown members, wrong forms, broken rules of severity "reject". Rules
+    that only warn are left to `breaches`.
 
     `strictly_parsed` says that the draft is what `kpmsg.strictjson.loads` returned. Then our own bytes need not be parsed
     again to know how any reader will parse them.
@@ -158,7 +160,7 @@ def compose(
         raise DraftError([malformed("document-type", "draft-object", "")])
     if time.tzinfo is None:
         raise ValueError("time must be aware")
-    envelope = _envelope(draft, source, str(id), time)
+    envelope = _envelope(draft, source, str(id), time, testing=testing)
     try:
         payload = (strictjson.dumps if strictly_parsed else strictjson.dumps_foreign)(envelope)
     except (TypeError, ValueError, RecursionError):
@@ -233,7 +235,9 @@ def _read(written: Any, *, strict: bool) -> tuple[Document | None, list[Problem]
     return document, []
 
 
-def _envelope(draft: dict[Any, Any], source: str, message_id: str, time: datetime) -> dict[Any, Any]:
+def _envelope(
+    draft: dict[Any, Any], source: str, message_id: str, time: datetime, *, testing: bool
+) -> dict[Any, Any]:
     ours = [member for member in _WRITTEN_BY_US if member in draft]
     if {"specversion", "id", "source"} <= draft.keys():
         raise DraftError([malformed("document-unknown-member", "draft-whole", "")])
@@ -254,6 +258,7 @@ def _envelope(draft: dict[Any, Any], source: str, message_id: str, time: datetim
         "time": time.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z",
         "recipient": draft.get("recipient"),
         "datacontenttype": "application/json",
+        "testing": testing or None,
         "data": draft.get("data"),
         **{member: value for member, value in draft.items() if member not in _IN_DRAFTS},
     }

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 from pydantic import BaseModel, ConfigDict
 
 from kpmsg.documents.particulars import Particulars
-from kpmsg.documents.vocabulary import Address, Maybe, MessageId, Subject, Timestamp, TypeName
+from kpmsg.documents.vocabulary import Address, Maybe, MessageId, Subject, Testing, Timestamp, TypeName
 from kpmsg.errors import Problem
 
 Role = Literal["export", "import"]
@@ -67,6 +67,7 @@ class Document(BaseModel):
     time: Timestamp
     recipient: Address
     datacontenttype: Literal["application/json"]
+    testing: Testing = None
     data: Content | None = None
 
     @property

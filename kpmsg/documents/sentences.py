@@ -71,7 +71,8 @@ def _problem(detail: ErrorDetails, document: object) -> Problem:
         path = [*path, "kind"]
         value = value.get("kind") if isinstance(value, Mapping) else value
     code = _CODES.get(kind, "document-type")
-    if code == "document-format" and not isinstance(value, str):
+    due = bool if detail.get("ctx", {}).get("expected") == "true" else str
+    if code == "document-format" and not isinstance(value, due):
         code = "document-type"
     if kind == "union_tag_invalid" and value is None:
         code = "document-type"

@@ -18,9 +18,9 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated, Any, TypeVar
 
-from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, StrictBool, StrictInt
+from pydantic import AfterValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, StrictBool, StrictInt
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema, PydanticKnownError, core_schema
 
 T = TypeVar("T")
 
@@ -92,6 +92,17 @@ class _LeftOutNotNull:
 Maybe = Annotated[T | None, _LeftOutNotNull()]
 """An optional field. In Python it is `None` when absent; on the wire it is left out, never `null`, so that
 "nothing was said" has one spelling. Declare it as `remarks: Maybe[Text] = None`."""
+
+
+def _true(value: bool) -> bool:
+    if not value:
+        raise PydanticKnownError("literal_error", {"expected": "true"})
+    return value
+
+
+# No `Literal[True]`: pydantic takes 1 for it.
+Testing = Maybe[Annotated[StrictBool, AfterValidator(_true), Field(json_schema_extra={"const": True})]]
+"""The mark of what is a test. What is real does not bear it, so that `false` is no second way to say so."""
 
 
 # --- amounts -----------------------------------------------------------------------------------------------------

@@ -240,13 +240,15 @@ class Practice:
     def __init__(self, me: str, local: Policy = Policy()) -> None:  # noqa: B008 - frozen and empty
         self.me = me
         self.local = local
+        self._testing: dict[str, bool] = {}
         self._published: dict[str, Policy] = {}
         self._whole: dict[str, Policy] = {}
         self._series: dict[str, tuple[Series, ...]] = {}
         self._due: dict[tuple[str, What, date], date] = {}
 
-    def publish(self, address: str, policy: Policy | None) -> None:
-        """Take what the newest key record of `address` says; None if it says nothing."""
+    def publish(self, address: str, policy: Policy | None, *, testing: bool = False) -> None:
+        """Take what the newest key record of `address` says: its policy, None if it has none, and whether it only tests."""
+        self._testing[address] = testing
         if policy is None:
             self._published.pop(address, None)
             self._whole.pop(address, None)
@@ -265,6 +267,10 @@ class Practice:
     def of(self, address: str) -> Policy:
         """The published policy of an authority over the protocol's defaults; these alone if it has published none."""
         return self._whole.get(address, DEFAULT)
+
+    def testing(self, address: str) -> bool | None:
+        """Whether an authority only tests, by its key record; None if nothing is known of it."""
+        return self._testing.get(address)
 
     def tolerance(self, importer: str, day: date) -> Tolerance:
         """The importer's tolerance on `day`."""

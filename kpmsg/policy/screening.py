@@ -44,7 +44,8 @@ def screen(document: Document, practice: Practice, *, received: datetime | None)
     data = document.data
     if data is None or isinstance(data, Rejection):  # an answer is never answered
         return []
-    problems = [] if received is None else list(_delay_problems(document, practice, received))
+    problems = [*_testing_problems(document, practice)]
+    problems += [] if received is None else _delay_problems(document, practice, received)
     match data:
         case ExportNotification():
             problems += _shipment_problems(document, data, practice, received, "/data")
@@ -81,6 +82,16 @@ def notified_late(document: Document, arrived: date) -> Problem | None:
 def expired(date_of_expiry: date, at: datetime) -> bool:
     """Whether a certificate has expired at an instant: it is valid until 24:00 GMT of its last day."""
     return at >= datetime.combine(date_of_expiry + ONE_DAY, time(), UTC)
+
+
+# --- test and real ---------------------------------------------------------------------------------------------------------
+
+
+def _testing_problems(document: Document, practice: Practice) -> Iterator[Problem]:
+    """S08. That its author's own key record says the same has been seen when it was opened."""
+    testing = practice.testing(document.recipient)
+    if testing is not None and bool(document.testing) != testing:
+        yield breach("S08", "test" if document.testing else "real", "/testing", recipient=document.recipient)
 
 
 # --- time ----------------------------------------------------------------------------------------------------------------

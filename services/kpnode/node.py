@@ -133,8 +133,9 @@ class Node:
         """
         await self.answering.begin()
         self._records = await self.database.read(lambda c: partners.plain(partners.records(c)))
-        for address, records in {**self._records, self.address: list(self.identity.records)}.items():
-            self.practice.publish(address, records[-1].policy if records else None)
+        for records in {**self._records, self.address: list(self.identity.records)}.values():
+            if records:
+                records[-1].publish(self.practice)
         for row in await self.database.read(partners.partners):
             self.attach(row)
         self._owed.set()
@@ -160,7 +161,7 @@ class Node:
         """Begin to exchange with a partner that has been saved."""
         if records is not None:
             self._records[row.address] = list(records)
-            self.practice.publish(row.address, records[-1].policy if records else None)
+            records[-1].publish(self.practice)
         peer = Peer(
             row.address, self._records[row.address], self._connect(row), paused=row.paused_at is not None
         )

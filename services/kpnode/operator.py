@@ -107,6 +107,7 @@ class Operator:
         address = candidate.record.address
         if address == self._settings.address:
             raise OperatorError("this is our own key record")
+        setup.check_partner(self._settings, candidate.record)
         if not same_fingerprint(fingerprint, candidate.record.fingerprint):
             raise OperatorError(
                 f"the fingerprint of this record is {candidate.record.fingerprint}, which is not what you typed. "
@@ -312,7 +313,7 @@ class Operator:
         if self._node is not None:
             identity = self._node.identity
             self._node.identity = replace(identity, records=[*identity.records, following.record])
-            self._node.practice.publish(following.record.address, following.record.policy)
+            following.record.publish(self._node.practice)
             in_use = {identity.node_signer.public.kid, *(s.public.kid for s in identity.document_signers)}
             active = {entry.key.kid for entry in following.record.keys if entry.status == "active"}
             restart = not in_use <= active

@@ -213,6 +213,13 @@ class Settings(BaseSettings):
     roles: Annotated[tuple[Literal["export", "import"], ...], Field(min_length=1, max_length=2)] = Field(
         description="What the authority writes: notifications (export), confirmations (import), or both."
     )
+    testing: bool = Field(
+        default=False,
+        description=(
+            "Everything this node says is a test, and is marked so; it exchanges with nodes alone that test, too. A home and its "
+            "database are for the one or the other, for ever."
+        ),
+    )
     contact: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = Field(
         default=None, description="A telephone number or mail address of the people on duty; published."
     )

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, get_args
 from kpmsg import strictjson
 from kpmsg.errors import KeyFileError
 from kpmsg.jws import peek
-from kpmsg.keyrecord import MAX_SIGNATURES, Use, VerifiedRecord, issue, open_next, open_record
+from kpmsg.keyrecord import MAX_SIGNATURES, KeyRecord, Use, VerifiedRecord, issue, open_next, open_record
 from kpmsg.keys import SoftwareSigner
 from kpnode import pki
 from kpnode.author import rfc3339
@@ -87,12 +87,31 @@ def check_keys(settings: Settings, keys: WorkingKeys, records: Sequence[Verified
     newest = records[-1].record
     if newest.address != settings.address:
         raise SetupError(f"this home belongs to {newest.address}, but the settings say {settings.address}")
+    if (newest.testing is True) != settings.testing:
+        was, now = _WHAT[newest.testing is True], _WHAT[settings.testing]
+        raise SetupError(
+            f"this home was made for {was}, but the settings say that this is {now} (testing); "
+            f"give {now} a home, keys and a database of its own"
+        )
     for use in USES:
         entry = newest.entry(keys.of(use).public.kid)
         if entry is None or entry.use != use or entry.status != "active":
             raise SetupError(
                 f"the {use} key in {settings.home / 'keys'} is not published; run `kpnode record --new-version`"
             )
+
+
+def check_partner(settings: Settings, record: KeyRecord) -> None:
+    """Raises SetupError unless both of us test, or neither does."""
+    if (record.testing is True) != settings.testing:
+        theirs, ours = _WHAT[record.testing is True], _WHAT[settings.testing]
+        raise SetupError(
+            f"the key record of {record.address} is for {theirs}, and we are for {ours}; the two are never mixed. "
+            f"Ask {record.address} for its key record for {ours}"
+        )
+
+
+_WHAT: Final = {True: "TESTING", False: "real exchange"}
 
 
 # --- making what is missing -------------------------------------------------------------------------------------------
@@ -269,12 +288,13 @@ def next_record(
         | ({"https": settings.public.https} if settings.public.https else {}),
         "certificates": {"prefixes": list(settings.certificate_prefixes)},
         "policy": published(settings.policy),
+        "testing": settings.testing or None,
     }
     told = {name: value for name, value in fields.items() if name not in {"version", "previous", "issued"}}
     same_hand = payload.get("identity", {}).get("keys") == [identity.public.jwk]
     if previous is not None and same_hand and all(payload.get(name) == value for name, value in told.items()):
         raise SetupError(f"nothing has changed since version {previous.record.version} of our key record")
-    said = {name: value for name, value in fields.items() if name != "policy" or value is not None}
+    said = {name: value for name, value in fields.items() if name == "previous" or value is not None}
     return issue(said, [identity], [keys.of(use) for use in USES])
 
 

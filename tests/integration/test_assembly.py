@@ -11,13 +11,17 @@ from pathlib import Path
 import httpx
 import pytest
 from pydantic import SecretStr
+from sqlalchemy import select
 
+from kpmsg import strictjson
+from kpmsg.jws import peek
 from kpnode import setup
 from kpnode.assembly import Assembly, build, introduce
 from kpnode.control import ask, operate
 from kpnode.operator import OperatorError
 from kpnode.settings import Api, Broker, Management, Public, Settings
 from kpnode.setup import SetupError
+from kpnode.store import tables
 from kpnode.store.database import StoreOwnedError
 from kpnode.throwaway import Broker as ThrowAway
 from kpnode.throwaway import Postgres, free_ports
@@ -161,6 +165,35 @@ async def test_a_database_or_home_of_another_is_refused(tmp_path: Path) -> None:
         await setup.initialise(ae)
     with pytest.raises(SetupError, match="belongs to BW"):
         await build(ae).start()
+
+
+async def test_testers_exchange_among_themselves_and_mark_everything(tmp_path: Path) -> None:
+    bw, ae = (Land(a, tmp_path / a).settings(testing=True) for a in ("BW", "AE"))
+    await introduce(bw, ae)
+    async with started(bw, ae) as (one, other):
+        sent = await submit(one.node, trade().notification(1))
+        assert await one.node.received([sent], 20)
+        raw = await other.node.database.read(lambda c: c.execute(select(tables.document.c.raw)).scalar_one())
+        assert strictjson.loads(peek(raw).unverified_payload)["testing"] is True
+
+
+async def test_a_test_node_and_a_real_one_are_never_partners(tmp_path: Path) -> None:
+    bw, ae = Land("BW", tmp_path / "BW").settings(testing=True), Land("AE", tmp_path / "AE").settings()
+    for each in (bw, ae):
+        await setup.initialise(each)
+    for mine, theirs in ((bw, ae), (ae, bw)):
+        [newest] = setup.load_records(theirs)
+        known = {"record": newest.raw.decode(), "fingerprint": newest.record.fingerprint}
+        with pytest.raises(SetupError, match="never mixed"):
+            await operate(mine, "partner-add", **known)
+        assert await operate(mine, "partner-list") == []
+
+
+async def test_a_home_stays_for_testing_or_for_real(tmp_path: Path) -> None:
+    bw = Land("BW", tmp_path / "BW").settings()
+    await setup.initialise(bw)
+    with pytest.raises(SetupError, match="made for real exchange"):
+        build(bw.model_copy(update={"testing": True}))
 
 
 async def test_a_database_restored_empty_gets_our_records_back(tmp_path: Path) -> None:

@@ -85,6 +85,20 @@ async def test_a_notification_is_received_and_confirmed(pair: list[tuple[str, st
         assert list((await states(bw)).values()) == ["confirmed"] == list((await states(ae)).values())
 
 
+async def test_a_test_has_no_effect_at_a_partner_where_all_is_real(files: list[tuple[str, str]]) -> None:
+    """Though neither operator should have let the other in."""
+    async with stage(*files, testers=["BW"]) as play:
+        bw, ae = play.sites["BW"].running, play.sites["AE"].running
+        with pytest.raises(DraftError) as caught:
+            await submit(bw, trade().notification(1))
+        assert [each.code for each in caught.value.problems if each.severity == "reject"] == ["S08"]
+        bw.practice.publish("AE", None, testing=True)  # a node that does not ask
+        sent = await submit(bw, trade().notification(1), "again")
+        assert await bw.received([sent], 10)
+        await until(lambda: ae.answering.held == 0 and bw.counts["documents", "admitted"] == 1)
+        assert list((await states(ae)).values()) == ["rejected"] == list((await states(bw)).values())
+
+
 async def test_many_at_once_are_each_received_once_and_both_sides_agree(pair: list[tuple[str, str]]) -> None:
     async with stage(*pair) as play:
         bw, ae = play.sites["BW"].running, play.sites["AE"].running

@@ -309,6 +309,36 @@ def test_a_verdict_says_who_signed_what_for_whom(desk: Path) -> None:
         assert words in text
 
 
+def test_a_test_is_told_loudly_and_what_is_real_is_not(desk: Path) -> None:
+    document, body = documents.compose(
+        EXPORT_NOTIFICATION, source="BW", id=MESSAGE_ID, time=NOW, testing=True
+    )
+    (desk / "tried").write_bytes(seal_document(document, body, [SIGNERS["document"]]).raw)
+    (desk / "tester").write_bytes(record(testing=True))
+    for file, by, loud in (
+        ("tried", "tester", True),
+        ("tester", "tester", True),
+        ("document", "key record", False),
+        ("key record", "key record", False),
+    ):
+        for told in (run("inspect", file), run("verify", file, "--record", by)):
+            assert told.exit_code == cli_edge.DONE
+            assert ("TEST, NOT REAL." in told.stdout) is loud
+        verdict = json.loads(run("verify", file, "--record", by, "--json").stdout)
+        assert verdict.get("testing", False) is loud
+    assert "address-testing" in run("verify", "tried", "--record", "key record").stdout
+
+
+def test_a_tester_checks_drafts_by_the_records_of_testers(desk: Path) -> None:
+    (desk / "tester").write_bytes(record(testing=True))
+    partner = {**fields(), "address": "EU/antwerp", "keys": []}
+    for name, more in (("testing", {"testing": True}), ("real", {})):
+        (desk / name).write_bytes(issue(partner | more, [SIGNERS["stranger"]]))
+        told = run("check", "draft", "--from", "BW", "--record", "tester", "--record", name)
+        assert ("(S08)" in told.stdout) is (name == "real")
+        assert "(S08)" not in run("check", "draft", "--from", "BW", "--record", name).stdout
+
+
 def test_another_fingerprint_refuses(desk: Path) -> None:
     wrong = fingerprint()[::-1]
     shown = json.loads(

@@ -433,6 +433,13 @@ def shown() -> dict[str, Any]:
     return found | {"documents": [document], "alerts": [warned], "flags": ["late"], "locked": "of a fault"}
 
 
+def test_a_certificate_of_a_test_is_shown_as_one(node: list[httpx.Response]) -> None:
+    tried = shown()
+    tried["documents"][0]["document"]["testing"] = True
+    node += [httpx.Response(200, json=tried), httpx.Response(200, json=shown())]
+    assert [run("show", "BW 012345").output.count("TEST, NOT REAL.") for _ in range(2)] == [1, 0]
+
+
 def test_nothing_a_partner_writes_reaches_the_screen_as_it_is(node: list[httpx.Response]) -> None:
     node += [answer(certificates=[spoofed(WAITING)], next=None), answer(drafts=[{}, {}], next=None)]
     todo = run("todo").output

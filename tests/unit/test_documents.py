@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from kpmsg.documents import TYPES, certificate_key, claim, compose, parse
 from kpmsg.documents.participants import participant_of, participants
+from kpmsg.errors import DraftError, MalformedError
 from kpnode.sample import Trade, certificate_number, confirmation
 from tests.schemas.generate import schema
 from tests.unit.documents_full import DIGEST, DRAFTS, EXPORT_NOTIFICATION, ID, IMPORT_CONFIRMATION, TIME, copy
@@ -101,6 +102,39 @@ def test_the_envelope_is_written_for_the_author() -> None:
     assert document.counterparts == ("BW", "EU/antwerp")
     with pytest.raises(ValueError, match="aware"):
         compose(EXPORT_NOTIFICATION, source="BW", id=ID, time=datetime(2026, 3, 3))  # noqa: DTZ001 - naive on purpose
+
+
+def test_a_test_bears_its_mark_and_what_is_real_none() -> None:
+    document, payload = compose(EXPORT_NOTIFICATION, source="BW", id=ID, time=TIME, testing=True)
+    assert json.loads(payload)["testing"] is True
+    assert parse(payload) == document
+    assert document.testing is True
+    VALIDATORS[document.type].validate(json.loads(payload))
+    real, payload = compose(EXPORT_NOTIFICATION, source="BW", id=ID, time=TIME)
+    assert "testing" not in json.loads(payload)
+    assert real.testing is None
+
+
+@pytest.mark.parametrize("said", [True, False])
+def test_no_draft_decides_whether_it_is_a_test(said: bool) -> None:
+    with pytest.raises(DraftError) as caught:
+        compose(EXPORT_NOTIFICATION | {"testing": said}, source="BW", id=ID, time=TIME, testing=True)
+    assert [(each.code, each.pointer) for each in caught.value.problems] == [
+        ("document-unknown-member", "/testing")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("written", "code"),
+    [(False, "document-format"), (None, "document-type"), (1, "document-type"), ("true", "document-type")],
+)
+def test_nothing_but_true_is_the_mark_of_a_test(written: object, code: str) -> None:
+    _, payload = compose(EXPORT_NOTIFICATION, source="BW", id=ID, time=TIME)
+    envelope = json.loads(payload) | {"testing": written}
+    with pytest.raises(MalformedError) as caught:
+        parse(json.dumps(envelope).encode())
+    assert (caught.value.code, caught.value.pointer) == (code, "/testing")
+    assert not VALIDATORS[envelope["type"]].is_valid(envelope)
 
 
 def test_a_document_claims_its_number_or_what_it_answers() -> None:

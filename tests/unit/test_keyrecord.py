@@ -116,6 +116,18 @@ def test_pointer_names_the_member() -> None:
     assert caught.value.pointer in {"/authority/name", "/previous"}
 
 
+def test_a_test_and_what_is_real_never_follow_each_other(first: VerifiedRecord) -> None:
+    tried = keyrecord.open_record(issue(fields(entry(OLD, "document"), testing=True)))
+    assert follow(tried, entry(OLD, "document"), testing=True).record.testing is True
+    for before, more in ((first, {"testing": True}), (tried, {})):
+        with pytest.raises(UntrustedKeyError) as caught:
+            follow(before, entry(OLD, "document"), **more)
+        assert (caught.value.code, caught.value.pointer) == ("key-chain", "/testing")
+    with pytest.raises(DraftError) as refused:
+        issue(fields(testing=False))
+    assert refused.value.code == "record-field"
+
+
 def test_identity_changes_with_both_signatures(first: VerifiedRecord) -> None:
     content = fields(
         version=2, previous=first.digest, identity={"keys": [IDENTITY[1].public.jwk], "threshold": 1}

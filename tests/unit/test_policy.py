@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
 from kpmsg import jws, keyrecord, strictjson
-from kpmsg.errors import DraftError, MalformedError
+from kpmsg.errors import DraftError, MalformedError, UntrustedKeyError
 from kpmsg.keyrecord import VerifiedRecord, open_next, open_record
 from kpmsg.keys import SoftwareSigner
 from kpmsg.policy import DEFAULT, WHAT, Policy, Practice, Tolerance, What
@@ -254,6 +254,16 @@ def test_the_settings_policy_is_published_with_the_next_record_and_taken_back_wi
         record(settings(policy=SL), second)
     third = record(settings(), second)
     assert third.record.policy is None
+
+
+def test_a_node_that_tests_says_so_in_its_first_record_and_for_ever() -> None:
+    first = record(settings(testing=True))
+    assert payload(first)["testing"] is True
+    with pytest.raises(SetupError, match="nothing has changed"):
+        record(settings(testing=True), first)
+    with pytest.raises(UntrustedKeyError, match="test"):
+        record(settings(), first)
+    assert "testing" not in payload(record(settings()))
 
 
 def test_what_is_local_is_not_published() -> None:

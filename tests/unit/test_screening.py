@@ -97,6 +97,27 @@ def test_a_sound_notification_passes_without_anybodys_policy() -> None:
     assert everywhere(notification(), {}) == []
 
 
+# --- test and real --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["export-notification", "import-confirmation", "message", "alert"])
+@pytest.mark.parametrize("marked", [True, False])
+@pytest.mark.parametrize("at_sender", [True, False])
+def test_a_test_goes_to_those_who_test_and_what_is_real_to_the_others(
+    name: str, marked: bool, at_sender: bool
+) -> None:
+    source, draft = full.FULL[name]
+    about = documents.compose(draft, source=source, id=full.ID, time=full.TIME, testing=marked)[0]
+    for recipient in (True, False):
+        practice = Practice(source if at_sender else about.recipient)
+        practice.publish(source, None, testing=marked)
+        practice.publish(about.recipient, None, testing=recipient)
+        problems = screen(about, practice, received=None if at_sender else SOON)
+        told = [(each.code, each.variant, each.severity, each.pointer) for each in problems]
+        mixed = [("S08", "test" if marked else "real", "reject", "/testing")]
+        assert told == ([] if marked == recipient else mixed)
+
+
 # --- numbers --------------------------------------------------------------------------------------------------------------
 
 SERIES = {"letters": "BW", "digits": 6, "ranges": [{"first": 1, "last": 20_000}], **SINCE}
@@ -539,7 +560,23 @@ def test_the_recipient_rejects_nothing_that_the_sender_could_not_test(
     assert all(severity != "reject" for _, _, severity in added)
 
 
-SCREENED = ("C02", "C03", "C06", "C07", "F09", "F10", "F12", "I10", "P01", "P02", "P03", "P04", "S06", "T03")
+SCREENED = (
+    "C02",
+    "C03",
+    "C06",
+    "C07",
+    "F09",
+    "F10",
+    "F12",
+    "I10",
+    "P01",
+    "P02",
+    "P03",
+    "P04",
+    "S06",
+    "S08",
+    "T03",
+)
 
 
 def test_what_can_only_be_known_on_arrival_says_so() -> None:

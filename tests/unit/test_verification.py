@@ -101,6 +101,18 @@ def test_refusals_in_the_order_of_the_steps() -> None:
         assert (type(caught.value), caught.value.code) == (error, code)
 
 
+def test_a_document_is_a_test_if_and_only_if_its_author_tests() -> None:
+    keys = [DOCUMENT, HSM, NODE, TRANSPORT]
+    tester = keyrecord.open_record(keyrecord.issue(FIELDS | {"testing": True}, [IDENTITY], keys)).record
+    marked = jws.sign(strictjson.dumps(payload(testing=True)), jws.DOCUMENT, [DOCUMENT])
+    assert open_document(marked, sender=[tester], source="BW", recipient="AE", now=NOW).document.testing
+    for raw, record in ((marked, RECORD), (SOUND, tester)):
+        for now in (NOW, None):
+            with pytest.raises(MisaddressedError) as caught:
+                open_document(raw, sender=[record], source="BW", recipient="AE", now=now)
+            assert (caught.value.code, caught.value.pointer) == ("address-testing", "/testing")
+
+
 def test_no_byte_of_an_unsigned_payload_is_interpreted() -> None:
     """A malformed payload under a bad signature is a bad signature, whatever it contains."""
     stranger = SoftwareSigner.generate()

@@ -251,12 +251,16 @@ def _records(v: Vectors) -> dict[str, bytes]:
 
     digest = keyrecord.open_record(bw_1).digest
     ae = {"document": v.key("ae-document"), "node": v.key("ae-node")}
+    tried = {"document": v.key("bw-test-document"), "node": v.key("bw-test-node")}
     return {
         "bw-1": bw_1,
         "bw-2-retired": second(0, status="retired", since="2026-02-01T00:00:00Z"),
         "bw-2-compromised": second(0, status="compromised", since="2026-02-01T00:00:00Z"),
         "bw-2-expiring": second(0, valid_until="2026-02-20T00:00:00Z"),
         "ae-1": keyrecord.issue(fields("AE", ae), [v.key("ae-identity")], list(ae.values())),
+        "bw-test-1": keyrecord.issue(
+            fields("BW", tried, testing=True), [v.key("bw-test-identity")], list(tried.values())
+        ),
     }
 
 
@@ -434,6 +438,10 @@ def _parsing(v: Vectors) -> None:
     )
     v.payload("date-year-1", "S16", "the year 1", altered("data/date_of_issue", "0001-01-01"), form)
     v.payload("date-year-9999", "S16", "the year 9999", altered("data/date_of_expiry", "9999-12-31"), form)
+    v.payload("testing", "testing", "a test", payload(testing=True), "accepted")
+    v.payload("testing-false", "testing", "real is said by silence", payload(testing=False), form)
+    v.payload("testing-text", "testing", "a text that says so", payload(testing="true"), kind)
+    v.payload("testing-null", "testing", "null is not absent", payload(testing=None), kind)
     v.payload("time-leap-second", "S16", "a leap second", payload(time="2026-06-30T23:59:60Z"), form)
     v.payload("time-no-offset", "S16", "no offset", payload(time="2026-03-02T09:00:00"), form)
     v.payload(
@@ -632,6 +640,27 @@ def _signatures(v: Vectors, records: dict[str, bytes]) -> None:
         sender=["ae-1"],
         source="AE",
         recipient="BW",
+    )
+    testing, tester = strictjson.dumps(payload(testing=True)), v.key("bw-test-document")
+    mixed, of_tests = "misaddressed: address-testing", {"sender": ["bw-test-1"]}
+    v.document(
+        "testing-sound",
+        "testing",
+        "a test",
+        jws.sign(testing, jws.DOCUMENT, [tester]),
+        "accepted",
+        **of_tests,
+    )
+    v.document(
+        "testing-by-real", "testing", "a test by a real node", jws.sign(testing, jws.DOCUMENT, [own]), mixed
+    )
+    v.document(
+        "testing-unmarked",
+        "testing",
+        "a test node's document that does not say so",
+        jws.sign(body, jws.DOCUMENT, [tester]),
+        mixed,
+        **of_tests,
     )
     v.document(
         "address-recipient",
@@ -1088,6 +1117,8 @@ def _record_scenarios(v: Vectors, records: dict[str, bytes]) -> None:
         "untrusted-key: key-weak",
     )
     record("record-address", "S09", "a lower-case address", signed(sound | {"address": "bw"}), field)
+    record("record-testing", "testing", "of a node that tests", records["bw-test-1"], "accepted")
+    record("record-testing-false", "testing", "real, said twice", signed(sound | {"testing": False}), field)
     record("record-time", "S16", "a time without Z", signed(sound | {"issued": "2026-01-01T00:00:00"}), field)
     record(
         "record-url-user",
@@ -1179,6 +1210,15 @@ def _record_scenarios(v: Vectors, records: dict[str, bytes]) -> None:
         signed(second, [*identity, stranger]),
         "untrusted-key: key-unknown",
     )
+    follow(
+        "to-testing", "testing", "a real node that becomes a test", signed(second | {"testing": True}), chain
+    )
+    tested = keyrecord.open_record(records["bw-test-1"])
+    after: Json = strictjson.loads(jws.peek(tested.raw).unverified_payload)
+    after |= {"version": 2, "previous": tested.digest, "issued": "2026-02-01T00:00:00Z"}
+    tester, real = [v.key("bw-test-identity")], {k: x for k, x in after.items() if k != "testing"}
+    follow("testing", "testing", "a test goes on", signed(after, tester), "accepted", "bw-test-1")
+    follow("to-real", "testing", "a test that becomes real", signed(real, tester), chain, "bw-test-1")
     follow("skipped", "S37", "version 3 does not follow version 1", signed(second | {"version": 3}), chain)
     follow("again", "S37", "version 1 does not follow itself", records["bw-1"], chain)
     follow(

@@ -39,7 +39,7 @@ def material(name: str) -> bytes:
 
 @cache
 def held(name: str) -> keyrecord.VerifiedRecord:
-    if name in {"bw-1", "ae-1"}:
+    if name in {"bw-1", "bw-test-1", "ae-1"}:
         return keyrecord.open_record(material(name))
     return keyrecord.open_next(held("bw-1"), material(name))
 

@@ -68,10 +68,10 @@ def read_otherwise(connection: Connection, me: str, following: KeyRecord) -> str
     number could be notified a second time.
     """
     before, after = Practice(me), Practice(me)
-    for address, versions in partners.records(connection).items():
+    for versions in partners.records(connection).values():
         for each in (before, after):
-            each.publish(address, versions[-1].record.policy)
-    after.publish(following.address, following.policy)
+            versions[-1].record.publish(each)
+    following.publish(after)
     for prefix in sorted(participant_of(following.address).prefixes):
         if before.spelling(prefix) != after.spelling(prefix):
             for table in (t.certificate, t.number):
