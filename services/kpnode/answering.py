@@ -10,16 +10,19 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
+from typing import Any
 
 import structlog
 
-from kpmsg.errors import DraftError, KeyFileError
+from kpmsg.errors import KeyFileError
 from kpmsg.policy import Practice
 from kpnode.author import Identity, compose, rfc3339
-from kpnode.peer import Peer, may_deny, unheard
+from kpnode.peer import Peer, answered_again, unheard
 from kpnode.store import answers, incidents, upkeep
 from kpnode.store.database import Database, StoreError
 from kpnode.store.mark import place, rename
@@ -54,9 +57,11 @@ class Answering:
         self._count = count
         self.held = 0
         """So many answers wait until it is certain that this node has forgotten nothing."""
+        self.asked: Counter[str] = Counter()
+        """So many of them wait for the partner to whom they go: it has to answer us once more, as it may hold what we have forgotten."""
 
     async def begin(self) -> None:
-        """Before anything else is written: find out whether the database is an older one than this node has had."""
+        """Before anything of the exchange is written: find out whether the database is an older one than this node has had."""
         mark = self._database.mark
         if mark is not None and (why := mark.compare(*await self._database.read(place))) is not None:
             await self._restored(why)
@@ -88,25 +93,29 @@ class Answering:
         """The partners that have to answer, or to be paused, before anybody can be told that a number is unknown."""
         return [] if self._database.sure else unheard(self._peers)
 
+    def state(self) -> dict[str, Any]:
+        """How many answers are held, and for whom (`kpnode doctor`)."""
+        return {"answers": self.held, "for": self.waits_for(), "asked": sorted(self.asked)}
+
     async def _prove(self) -> None:
         """Once all who may hold what we have forgotten have answered, this database is the newest again."""
         database = self._database
         if (why := database.older) is not None:  # a standby has taken over, and lacks what was committed last
+            await self._restored(why)
             for peer in self._peers.values():
                 async with peer.lock:
                     peer.conversation = replace(peer.conversation, ready=False)
                 peer.schedule.ask_now(time.monotonic())
                 peer.wake.set()
-            await self._restored(why)
-            database.older = None
         mark = database.mark
         if mark is not None and not mark.sure and not unheard(self._peers):
             name = secrets.token_hex(16)
-            await database.write(lambda c: rename(c, name))
-            mark.settle(name)
+            # By the writer: what it finds next, it finds after this.
+            await database.write(lambda c: rename(c, name), partial(mark.settle, name))
 
     async def _restored(self, why: str) -> None:
-        await self._database.write(lambda c: incidents.restored(c, why, self._stamp()))
+        database = self._database
+        await database.write(lambda c: incidents.restored(c, why, self._stamp()), database.reported)
 
     def _stamp(self) -> str:
         return rfc3339(self._clock())
@@ -114,21 +123,22 @@ class Answering:
     async def _answer(self) -> None:
         """Say what is owed and may be said now."""
         failed, held, after = 0, 0, 0
+        asked: Counter[str] = Counter()
         while some := await self._database.read(lambda c, a=after: answers.owing(c, a)):  # type: ignore[misc]
             for seq in some:
                 try:
-                    held += not await self._answer_one(seq)
+                    held += not await self._answer_one(seq, asked)
                 except (StoreError, KeyFileError):
                     raise  # would be the same for all of them
                 except Exception:
                     failed += 1
                     log.exception("answer-failed", document=seq)
             after = some[-1]
-        self.held = held
+        self.held, self.asked = held, asked
         self._count("failed", "answers", failed)
 
-    async def _answer_one(self, seq: int) -> bool:
-        """Answer one document; false if the answer has to wait."""
+    async def _answer_one(self, seq: int, asked: Counter[str]) -> bool:
+        """Answer one document; false if the answer has to wait. If it waits for its author, that is counted in `asked`."""
         database, identity, now = self._database, self._identity(), self._clock()
         at = rfc3339(now)
         owed = await database.read(lambda c: answers.owed(c, seq, self._practice, at))
@@ -138,7 +148,7 @@ class Answering:
         if owed.draft is None:  # a notification has come back meanwhile, say
             await database.write(lambda c: answers.settle(c, about, at))
             return True
-        if not owed.certain and not await self._may_deny(owed.author, about):
+        if not owed.certain and not await self._may_deny(owed.author, about, asked):
             return False
         if identity.signs_at_once:
             items = compose([owed.draft], identity, now, self._practice)
@@ -146,14 +156,20 @@ class Answering:
             items = await asyncio.to_thread(compose, [owed.draft], identity, now, self._practice)
         try:
             await self._commit(Submission("node", f"{owed.occasion}:{about}", about, tuple(items), at, about))
-        except (ClaimedError, DraftError):  # it has come back from the partner meanwhile
+        except ClaimedError:  # it has come back from the partner meanwhile
             await database.write(lambda c: answers.settle(c, about, at))
         for peer in self._peers.values():
             peer.doubts.pop(about, None)
         return True
 
-    async def _may_deny(self, author: str, document_id: str) -> bool:
-        """ "Never issued" may only be said by a node that knows all that it has issued: partners do not know what was only recorded."""
-        if not may_deny(self._peers, author, document_id, sure=self._database.sure):
+    async def _may_deny(self, author: str, document_id: str, asked: Counter[str]) -> bool:
+        """ "Never issued" may only be said by a node that knows all that it has issued: partners do not know what was only recorded.
+
+        The others are waited for unless it is sure that nothing was forgotten (`kpnode.store.mark`).
+        """
+        if not answered_again(self._peers, author, document_id):
+            asked[author] += 1
+            return False
+        if self.waits_for():
             return False
         return not await self._database.read(incidents.is_restored)

@@ -1,6 +1,6 @@
 """Who this node is, and its hand: drafts are examined here, and become signed documents here and nowhere else.
 
-Decides whom a draft goes to and whether it may be signed as it stands. Whether somebody else has to agree (`kpnode.release`), and
+Decides whom a draft goes to and whether it may be signed as it stands. Whether somebody else has to agree (`kpnode.store.four_eyes`), and
 what is committed meanwhile (`kpnode.store.submissions`), it does not know.
 """
 

@@ -114,11 +114,23 @@ def _held(state: Mapping[str, Any]) -> list[Finding]:
     if not held.get("answers"):
         return []
     text = f"{held['answers']} answers that a number is unknown wait until it is certain that nothing issued was forgotten here."
-    if not held["for"]:
-        return [Finding("answers", "warn", text, "Look at the open incidents: the database was put back.")]
-    names = ", ".join(held["for"])
-    remedy = "Reach them, or pause them (`kpnode partner pause`): then they are not waited for."
-    return [Finding("answers", "warn", f"{text} These have not answered since the start: {names}.", remedy)]
+    found = []
+    if held["for"]:
+        names = ", ".join(held["for"])
+        remedy = "Reach them, or pause them (`kpnode partner pause`): then they are not waited for."
+        found.append(
+            Finding("answers", "warn", f"{text} These have not answered since the start: {names}.", remedy)
+        )
+    if held["asked"]:
+        names = ", ".join(held["asked"])
+        remedy = "Nothing, if that was a moment ago; else reach them."
+        found.append(
+            Finding("answers", "warn", f"{text} Those who asked have to answer once more: {names}.", remedy)
+        )
+    if not found:
+        remedy = "Look at the open incidents: the database was put back."
+        found.append(Finding("answers", "warn", text, remedy))
+    return found
 
 
 async def _own_broker(settings: Settings, rows: list[PartnerRow], state: Mapping[str, Any]) -> list[Finding]:

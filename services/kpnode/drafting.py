@@ -1,8 +1,8 @@
 """From drafts to documents: what would be said against them if they were signed now, and their release by a second person.
 
 A dry run, a draft that is shown and a release ask the same questions as a submission (`kpnode.author`, `kpnode.store.submissions`), so that
-what was called acceptable is accepted. Who may release what is decided in `kpnode.release`, drafts are kept by
-`kpnode.store.drafts`, and the node signs and commits. Nothing of HTTP is known here.
+what was called acceptable is accepted unless something has come in between. Who may release what is decided in
+`kpnode.store.four_eyes`, drafts are kept by `kpnode.store.drafts`, and the node signs and commits. Nothing of HTTP is known here.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ from kpnode.relay import Relay
 from kpnode.release import FourEyes, ReleaseNeededError, needs_two
 from kpnode.reminding import Reminders, Rounds
 from kpnode.store import broadcasts, partners, upkeep
-from kpnode.store.database import Database, StoreError, Transaction
+from kpnode.store.database import Database, StoreError, StoreUnavailableError, Transaction
 from kpnode.store.documents import Item
 from kpnode.store.ledger import PartnerLedger
 from kpnode.store.partners import PartnerRow
@@ -129,7 +129,7 @@ class Node:
     async def start(self, *, serve: bool = True) -> None:
         """Read what is committed and take up the talk with every partner. The database has been started.
 
-        With `serve` false nothing is said by ourselves: somebody only looks.
+        With `serve` false nothing is said by ourselves: somebody only looks. Still an older database is found out, and recorded in it.
         """
         await self.answering.begin()
         self._records = await self.database.read(lambda c: partners.plain(partners.records(c)))
@@ -293,6 +293,7 @@ class Node:
         except StoreError:
             for peer in self.peers.values():
                 peer.read_again()  # it may have been committed all the same, and then it must be sent
+            self._owed.set()  # or the database that answers is an older one, which is to be reported
             raise
         if committed.replayed:
             return committed
@@ -391,6 +392,8 @@ class Node:
 
 
 def _submit(connection: Transaction, submissions: list[Submission], node: Node) -> Sequence[Any]:
+    if node.database.older is not None:  # until that is reported: this may rest on what the newer one said
+        return [StoreUnavailableError("the database that answers is an older one")] * len(submissions)
     outcomes = submit(connection, submissions, node.practice, node.policy)
     crash.point("A1")
     return outcomes

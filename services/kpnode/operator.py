@@ -335,7 +335,7 @@ class Operator:
             "started_at": rfc3339(node.started_at),
         }
         told["links"] = {address: self._link_state(address) for address in node.peers}
-        told["answers_held"] = {"answers": node.answering.held, "for": node.answering.waits_for()}
+        told["answers_held"] = node.answering.state()
         told["inbox"] = {}
         for address, inbox in (self._inbox.states if self._inbox else {}).items():
             error = None if inbox.error is None else inbox.error.detail

@@ -106,18 +106,16 @@ def unheard(peers: Mapping[str, Peer]) -> list[str]:
     return [peer.address for peer in peers.values() if not (peer.conversation.ready or peer.paused)]
 
 
-def may_deny(peers: Mapping[str, Peer], author: str, document_id: str, *, sure: bool) -> bool:
-    """Whether "never issued" may be said of a document by `author`: do we know all that we have issued?
+def answered_again(peers: Mapping[str, Peer], author: str, document_id: str) -> bool:
+    """Whether `author` has answered us once more, in an exchange that began after this was first asked of its document.
 
-    The author must have answered once more in an exchange that began after this was first asked: it may hold what we have
-    forgotten, and tells us when we ask. If it has not, it is asked now. The others are waited for unless it is `sure` that
-    nothing was forgotten (`kpnode.store.mark`).
+    Before "never issued" is said to it: it may hold what we have forgotten, and tells us when we ask. If it has not, it is asked now.
     """
     peer = peers.get(author)
     if peer is None:
         return False
-    if peer.schedule.completed <= peer.doubts.setdefault(document_id, peer.schedule.begun):
-        peer.schedule.ask_now(time.monotonic())
-        peer.wake.set()
-        return False
-    return sure or not unheard(peers)
+    if peer.schedule.completed > peer.doubts.setdefault(document_id, peer.schedule.begun):
+        return True
+    peer.schedule.ask_now(time.monotonic())
+    peer.wake.set()
+    return False

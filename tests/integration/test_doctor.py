@@ -97,6 +97,24 @@ async def test_a_policy_that_is_not_published_yet_or_contradicts_itself(
 # --- doctor ----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("waits", "asked", "named"),
+    [
+        (["ZA"], [], ["since the start: ZA"]),
+        ([], ["AE"], ["answer once more: AE"]),
+        (["ZA"], ["AE"], ["since the start: ZA", "answer once more: AE"]),
+        ([], [], []),
+    ],
+)
+def test_answers_that_are_held_are_told_with_whom_they_wait_for(
+    waits: list[str], asked: list[str], named: list[str]
+) -> None:
+    held = doctor._held({"answers_held": {"answers": 1, "for": waits, "asked": asked}})
+    assert len(held) == max(1, len(named))
+    assert all(text in finding.text for text, finding in zip(named, held, strict=False))
+    assert ("put back" in (held[0].remedy or "")) is (not named)
+
+
 async def test_there_and_back_with_the_node_running_and_without(pair: tuple[Settings, Settings]) -> None:
     bw, ae = pair
     async with started(ae):

@@ -290,6 +290,18 @@ async def test_any_officer_releases_what_the_node_has_prepared(desk: Office) -> 
     assert dropped is None  # once for ever
 
 
+async def test_no_clerk_changes_or_discards_what_the_node_has_prepared(desk: Office) -> None:
+    draft, at = shipment(1), desk.node.stamp()
+    await desk.node.database.write(lambda c: store.draft_once(c, "reminder:1:x", draft, at))
+    async with await seat(desk, "typing", CLERK) as clerk:
+        for said in (
+            await clerk.put("/v1/drafts/1", json={"type": "message"}),
+            await clerk.post("/v1/drafts/1/discard", json={"reason": "In the way."}),
+        ):
+            assert problem(said) == (403, "scope-missing")
+        assert (await clerk.get("/v1/drafts/1")).json()["draft"] == draft
+
+
 def test_nobody_may_be_called_like_the_node(tmp_path: Path) -> None:
     engine = create_engine(f"sqlite:///{tmp_path / 'x.db'}")
     t.metadata.create_all(engine)

@@ -16,6 +16,7 @@ from sqlalchemy import select
 
 from kpmsg import documents
 from kpmsg.case import State
+from kpmsg.errors import DraftError, Problem
 from kpnode.api import build_app
 from kpnode.node import Node
 from kpnode.store import cases, partners
@@ -23,6 +24,7 @@ from kpnode.store import tables as t
 from kpnode.store.callers import Scope, create_caller
 from kpnode.store.mark import AHEAD
 from kpnode.throwaway import Postgres
+from kpnode.transports.memory import FAIR, LOST
 from tests.exchange import Stage, stage, submit, trade, until
 from tests.integration.test_conversation import case, say, until_case
 
@@ -113,6 +115,18 @@ async def client(node: Node) -> httpx.AsyncClient:
     )
 
 
+async def until_held(officer: httpx.AsyncClient, wanted: dict[str, int]) -> None:
+    """Who asked is waited for, too, but only until it has answered once more."""
+    shown: dict[str, int] = {}
+    for _ in range(400):
+        queues = (await officer.get("/v1/queues")).json()["queues"]
+        shown = {q["partner"]: q["answers_held"] for q in queues}
+        if shown == wanted:
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(shown)
+
+
 @pytest.mark.parametrize("how", ["query", "confirmation"])
 async def test_a_number_that_nobody_issued_is_told_at_once_though_a_partner_is_away(
     three: Stage, how: str
@@ -140,15 +154,62 @@ async def test_until_it_is_certain_the_answer_is_held_and_an_officer_is_told_at_
     await until(lambda: bw.answering.held == 1)
     assert await alarms(bw) == {"number-not-known": True}
     async with await client(bw) as officer:
-        queues = (await officer.get("/v1/queues")).json()["queues"]
-        assert {q["partner"]: q["answers_held"] for q in queues} == {"AE": 0, "ZA": 1}
+        await until_held(officer, {"AE": 0, "ZA": 1})
         await bw.pause("ZA", "They have a power cut.")
         await until_case(ae, lambda c: c["state"] == State.SUSPECTED_COUNTERFEIT, KEY)
-        queues = (await officer.get("/v1/queues")).json()["queues"]
-        assert {q["partner"]: q["answers_held"] for q in queues} == {"AE": 0, "ZA": 0}
+        await until_held(officer, {"AE": 0, "ZA": 0})
     assert await alarms(bw) == {"number-not-known": False, "rule-I01": True}
     bw = await again(away)
     assert bw.database.sure, "it has been settled: the next start need not ask again"
+
+
+async def test_an_answer_waits_for_its_asker_to_answer_once_more_and_that_is_said(away: Stage) -> None:
+    bw, ae = away.sites["BW"].running, away.sites["AE"].running
+    assert bw.database.sure
+    away.sites["BW"].plan = lambda _n, _frame: LOST
+    await submit(ae, query())
+    await until(lambda: bw.answering.held == 1)
+    async with await client(bw) as officer:
+        await until_held(officer, {"AE": 1, "ZA": 0})
+    assert bw.answering.state() == {"answers": 1, "for": [], "asked": ["AE"]}
+    away.sites["BW"].plan = lambda _n, _frame: FAIR
+    bw.retry("AE")
+    await until_case(ae, lambda c: c["state"] == State.SUSPECTED_COUNTERFEIT, KEY)
+    assert bw.answering.state() == {"answers": 0, "for": [], "asked": []}
+
+
+async def test_an_answer_that_is_refused_here_stays_owed(
+    away: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bw, ae = away.sites["BW"].running, away.sites["AE"].running
+
+    async def refusing(_: Any) -> Any:
+        raise DraftError([Problem("A07", "as it happens", "", "reject")])
+
+    with monkeypatch.context() as now:
+        now.setattr(bw.answering, "_commit", refusing)
+        await submit(ae, query())
+        await until(lambda: bw.counts["failed", "answers"] > 0)
+        assert (await alarms(bw))["number-not-known"]
+    bw.reconsider()
+    await until_case(ae, lambda c: c["state"] == State.SUSPECTED_COUNTERFEIT, KEY)
+
+
+async def test_what_is_said_beyond_the_limit_is_owed_nothing_and_raises_no_alarm_of_its_own(
+    away: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cases, "MOST_FILED", 1)
+    bw, ae = away.sites["BW"].running, away.sites["AE"].running
+    await submit(ae, query())
+    await until_case(ae, lambda c: c["state"] == State.SUSPECTED_COUNTERFEIT, KEY)
+    again = await submit(ae, query() | {"data": query()["data"] | {"carats": "6.00"}})
+    assert await ae.received([again], 10)
+    kinds = await bw.database.read(lambda c: c.execute(select(t.incident.c.kind)).scalars().all())
+    assert (kinds.count("number-not-known"), kinds.count("too-many")) == (1, 1)
+    owed = select(t.document.c.answer).where(t.document.c.id == again)
+    assert await bw.database.read(lambda c: c.execute(owed).scalar_one()) is None
+    assert bw.counts["failed", "answers"] == 0
+    assert await findings(bw) == ["unknown"]
 
 
 async def test_a_removed_partner_is_waited_for_no_more(away: Stage) -> None:

@@ -75,9 +75,9 @@ def losing_the_answer(
     """One delivery's effects are committed, and then the connection breaks: nobody here knows. Tells whether it has happened."""
     real, done = database.share, False
 
-    async def share(handler: Any, item: Any) -> Any:
+    async def share(handler: Any, item: Any, then: Any = None) -> Any:
         nonlocal done
-        result = await real(handler, item)
+        result = await real(handler, item, then)
         if not done and isinstance(result, Outcome) and which(result.effects):
             done = True
             raise StoreUnavailableError("the database went away")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kpnode.store import mark as marks
-from kpnode.store.mark import AHEAD, ANOTHER, COPIED, Mark
+from kpnode.store.mark import AHEAD, ANOTHER, Mark
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_a_copy_from_an_abandoned_past_is_another_database_however_far_it_came(p
 
 
 @pytest.mark.parametrize("preserving", [True, False])
-def test_a_mark_that_was_put_back_with_the_home_proves_nothing(
+def test_a_mark_that_was_put_back_with_the_home_proves_nothing_and_accuses_nobody(
     path: Path, tmp_path: Path, preserving: bool
 ) -> None:
     marked(path)
@@ -64,7 +64,24 @@ def test_a_mark_that_was_put_back_with_the_home_proves_nothing(
     time.sleep(1.1)
     marked(path, 200)
     (shutil.copy2 if preserving else shutil.copyfile)(tmp_path / "copy", path)
-    assert found(path) == (False, COPIED)
+    assert found(path) == (False, None)
+
+
+def test_a_mark_whose_rights_were_changed_proves_nothing_and_accuses_nobody(path: Path) -> None:
+    marked(path)
+    time.sleep(0.01)
+    path.chmod(0o640)
+    assert found(path) == (False, None)
+
+
+def test_a_mark_on_a_server_with_another_clock_proves_nothing_and_accuses_nobody(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time_ns()
+    with monkeypatch.context() as behind:
+        behind.setattr(time, "time_ns", lambda: now - 2_000_000_000)
+        marked(path)
+    assert found(path) == (False, None)
 
 
 def test_a_mark_of_another_boot_proves_nothing_and_accuses_nobody(
@@ -86,6 +103,17 @@ def test_a_node_that_is_not_sure_leaves_no_mark(path: Path) -> None:
     mark.settle("two")
     mark.committed(151)
     assert found(path, 151, "two") == (True, None)
+
+
+def test_a_database_that_is_settled_anew_is_marked_at_once(path: Path) -> None:
+    mark = Mark(path)
+    mark.compare(0, None)
+    mark.settle("one")
+    mark.committed(100)
+    mark.sure = False  # something came back from a partner
+    mark.settle("two")
+    mark.committed(100)
+    assert found(path, 100, "two") == (True, None)
 
 
 def test_a_standby_that_lags_behind_is_noticed_when_it_takes_over(path: Path) -> None:

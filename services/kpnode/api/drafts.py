@@ -42,7 +42,7 @@ from kpnode.node import Node
 from kpnode.release import NODE, SamePersonError
 from kpnode.store import drafts as store
 from kpnode.store import four_eyes, views
-from kpnode.store.callers import Scope
+from kpnode.store.callers import Caller, Scope
 from kpnode.store.drafts import DraftRow
 from kpnode.store.submissions import (
     ClaimedError,
@@ -164,6 +164,7 @@ def mount(app: FastAPI, node: Node) -> None:
     @app.put("/v1/drafts/{id}", **operation(REVISE, needs(Scope.WRITE_DOCUMENTS)))
     async def revise(request: Request) -> Response:
         caller, at, row = caller_of(request), node.stamp(), await _row(request)
+        _may_touch(row, caller, "changing")
         drafts, several = drafts_in(await body_of(request, BULK_BODY), node)
         if several:
             raise _not_one()
@@ -185,9 +186,7 @@ def mount(app: FastAPI, node: Node) -> None:
     async def discard(request: Request) -> Response:
         reason, caller, at = await reason_of(request), caller_of(request), node.stamp()
         row = await _row(request)
-        if row.author == NODE and Scope.RELEASE_DOCUMENTS not in caller.scopes:
-            detail = f"The node has prepared this: discarding it takes the scope {Scope.RELEASE_DOCUMENTS}."
-            raise Refused("scope-missing", detail)
+        _may_touch(row, caller, "discarding")
         done = await node.database.write(lambda c: store.discard(c, row.seq, caller.person, reason, at))
         row = await _row(request)
         if not done:
@@ -260,6 +259,13 @@ def _shown(
         answer["verdict"] = finding.verdict
         answer["problems"] = [told(problem, language) for problem in finding.problems]
     return answer
+
+
+def _may_touch(row: DraftRow, caller: Caller, doing: str) -> None:
+    """What the node has prepared is for officers: no clerk silences it, by discarding it or by writing something else in its place."""
+    if row.author == NODE and Scope.RELEASE_DOCUMENTS not in caller.scopes:
+        detail = f"The node has prepared this: {doing} it takes the scope {Scope.RELEASE_DOCUMENTS}."
+        raise Refused("scope-missing", detail)
 
 
 def _tag(row: DraftRow) -> str:

@@ -172,7 +172,8 @@ READ: Final = Said(
 )  # fmt: skip
 REVISE: Final = Said(
     "reviseDraft", "Drafts", "Replace what a draft says", _ONE,
-    text="Whoever does so has written in it, and cannot release it where two people are asked for.",
+    text="Whoever does so has written in it, and cannot release it where two people are asked for. "
+    "What the node has prepared takes a key with `documents:release` too.",
     problems=("not-found", "document-invalid", "draft-closed", "precondition-failed"),
     parameters=(
         _BY_NUMBER, ACCEPT_LANGUAGE,

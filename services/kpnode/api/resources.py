@@ -155,7 +155,7 @@ class Shown:
             "problem": None if peer is None else _problem(peer),
             "answers_held": self._node.answering.held
             if row.address in self._node.answering.waits_for()
-            else 0,
+            else self._node.answering.asked[row.address],
         }
         if peer is None:
             return shown | {

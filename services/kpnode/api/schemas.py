@@ -203,8 +203,8 @@ _QUEUE: Final = _object(
         "answers_held": _COUNT
         | {
             "description": (
-                "Answers to others, that a number of ours is unknown, which wait until this partner has answered or is paused: "
-                "it may hold what this node has forgotten."
+                "Answers that a number of ours is unknown, which wait until this partner has answered: it may hold what this node "
+                "has forgotten. Answers to others wait no longer when it is paused."
             )
         },
     },

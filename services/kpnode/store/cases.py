@@ -27,7 +27,7 @@ from kpmsg.verification import Verified
 from kpnode.store import alerts, recorded, worklists
 from kpnode.store import tables as t
 from kpnode.store.documents import insert_rows
-from kpnode.store.incidents import NOT_KNOWN, TOO_MANY
+from kpnode.store.incidents import NOT_KNOWN, SET_ASIDE, TOO_MANY
 
 _CERTIFICATE: Final = (
     "key", "number", "issuer", "partner", "state", "case", "waits", "matter", "due", "first_at", "changed_at"
@@ -187,6 +187,7 @@ def record_cases(
         for item in arrived:
             to_come.discard(item.id)
             others: Sequence[Filed] = filings
+            answering = from_partner and item.id in loaded  # what counts for nothing is owed nothing
             if item.id not in loaded:
                 problems = []
             elif from_partner:
@@ -196,8 +197,8 @@ def record_cases(
             else:
                 problems = list((remarks or {}).get(item.id, ()))
             problems += alerts.problems(item.document, warned.get(key, ()))
-            said += _said(item, problems, from_partner=from_partner)
-            if from_partner and _not_known(connection, key, item, others, problems, practice):
+            said += _said(item, problems, from_partner=answering)
+            if answering and _not_known(connection, key, item, others, problems, practice):
                 incidents.append(_incident(item, NOT_KNOWN, _NOT_KNOWN, key, at))
             incidents += [
                 _incident(item, f"rule-{p.code}", p.text, key, at)
@@ -221,9 +222,8 @@ def record_cases(
 def _too_many(connection: Connection, key: str, item: Filed, at: str, *, lock_it: bool) -> None:
     """An authority has said more about one number than is looked at: told once. Nobody else's certificate is locked by that."""
     i, why = t.incident.c, f"{item.source} has sent more than {MOST_FILED} documents about this number"
-    told = select(i.seq).where(
-        i.partner == item.source, i.certificate == key, i.kind == TOO_MANY, i.closed_at.is_(None)
-    )
+    same = i.partner == item.source, i.certificate == key, i.kind == TOO_MANY
+    told = select(i.seq).where(*same, i.closed_at.is_(None))
     if connection.execute(told.limit(1)).first() is None:
         text = f"{why}: what goes beyond is kept, and counts for nothing. Talk to them, and close this."
         connection.execute(insert(t.incident), [_incident(item, TOO_MANY, text, key, at)])
@@ -362,7 +362,7 @@ def lock(connection: Connection, item: Verified, partner: str, at: str, practice
         row = {"key": key, "number": key, "issuer": key[:2], "partner": partner, "state": "undetermined"}
         row |= {"case": "{}", "locked": why, "waits": "us", "first_at": at, "changed_at": at}
         connection.execute(insert(t.certificate), [row])
-    incident = _incident(Filed(item.id, item.document), "set-aside", why, key, at)
+    incident = _incident(Filed(item.id, item.document), SET_ASIDE, why, key, at)
     connection.execute(insert(t.incident), [incident])
 
 

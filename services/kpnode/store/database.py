@@ -80,6 +80,7 @@ class _Write:
     handler: Handler
     item: Any
     future: asyncio.Future[Any]
+    then: Callable[[], None] | None = None
 
 
 def _is_full(error: BaseException) -> bool:
@@ -162,14 +163,17 @@ class Database:
         self._lock_file: int | None = None
         self._connection: Connection | None = None
         self.commits = 0
-        self.older: str | None = (
-            None  # why what answered after an outage is an older database, until somebody has reported it
-        )
+        # Why what answered after an outage is an older database, until that has been reported.
+        self.older: str | None = None
 
     @property
     def sure(self) -> bool:
         """Whether this is the newest database that this node has ever had (`kpnode.store.mark`)."""
         return self.mark is not None and self.mark.sure
+
+    def reported(self) -> None:
+        """It has been recorded that the database is an older one. Called by the writer: what it finds next is reported again."""
+        self.older = None
 
     # -- life ------------------------------------------------------------------------------------------------------------
 
@@ -232,21 +236,22 @@ class Database:
         except BaseException:
             connection.close()
             raise
-        if self.mark is not None and self.mark.compared:
-            self.older = self._reopened(connection, self.mark) or self.older
         self._connection = connection
+        if self.mark is not None and self.mark.compared:
+            self._compare(connection, self.mark)
         return connection
 
-    @staticmethod
-    def _reopened(connection: Connection, mark: Mark) -> str | None:
+    def _compare(self, connection: Connection, mark: Mark) -> None:
         try:
             with connection.begin():
-                return mark.compare(*place(connection))
-        except BaseException as error:
-            connection.close()
-            if isinstance(error, SQLAlchemyError):
-                raise StoreUnavailableError(f"cannot read the database: {_reason(error)}") from error
-            raise
+                why = mark.compare(*place(connection))
+        except SQLAlchemyError as error:
+            connection.invalidate()  # none is used that has not been compared
+            raise StoreUnavailableError(f"cannot read the database: {_reason(error)}") from error
+        if why is not None:
+            # What was to be written rests on what the newer one said, so all of it is decided anew.
+            self.older = why
+            raise StoreUnavailableError("the database that answers is an older one")
 
     def _assert_postgresql(self, connection: Connection) -> None:
         try:
@@ -282,18 +287,19 @@ class Database:
 
     # -- writing ---------------------------------------------------------------------------------------------------------
 
-    async def write(self, change: Callable[[Connection], T]) -> T:
-        """Run `change` in the next transaction; returns its result once that has committed."""
-        return cast(T, await self.share(_each, change))
+    async def write(self, change: Callable[[Connection], T], then: Callable[[], None] | None = None) -> T:
+        """Run `change` in the next transaction; returns its result once that has committed. For `then` see `share`."""
+        return cast(T, await self.share(_each, change, then))
 
-    async def share(self, handler: Handler, item: Any) -> Any:
+    async def share(self, handler: Handler, item: Any, then: Callable[[], None] | None = None) -> Any:
         """Like `write`, for a `handler` that treats all items that gather for one transaction at once.
 
         It gets the connection and the items, and returns one result for each; a result that is an exception is raised
-        to its caller, and the handler must have written nothing for it.
+        to its caller, and the handler must have written nothing for it. The writer calls `then` as soon as it has committed,
+        before it writes anything else.
         """
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._writes.put(_Write(handler, item, future))
+        self._writes.put(_Write(handler, item, future, then))
         return await future
 
     def _run(self) -> None:
@@ -327,6 +333,8 @@ class Database:
                 if self.mark is not None and self.mark.compared:
                     reached = last_event(connection)
             self.commits += 1
+            for then in [write.then for write in batch if write.then is not None]:
+                then()
             # Only now, and before anybody is told: see kpnode.store.mark.
             if self.mark is not None and reached is not None:
                 self._note(self.mark, reached)
@@ -350,6 +358,7 @@ class Database:
         try:
             mark.committed(reached)
         except OSError as error:
+            mark.sure = False  # the old mark still lies there, and what is read next goes beyond it
             raise StoreUnavailableError(
                 f"the mark beside the database cannot be written: {error.strerror}"
             ) from error

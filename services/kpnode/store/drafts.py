@@ -1,7 +1,7 @@
 """Drafts: documents that somebody has prepared and nobody has said yet.
 
 Keeps what was written, by whom, and every person who has changed it since. Whether a draft is any good is for `kpnode.author`, who may
-release it for `kpnode.release`; that it becomes documents is committed together with them (`kpnode.store.submissions`).
+release it for `kpnode.store.four_eyes`; that it becomes documents is committed together with them (`kpnode.store.submissions`).
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def draft_once(connection: Connection, because: str, draft: Mapping[str, Any], a
     """Prepare a draft by the node itself, unless it has prepared one for the same reason before; its number, or None.
 
     `because` names the reason for ever, e.g. `reminder:1:<notification>`: what an officer has discarded does not come back.
-    Any officer may release it, or discard it; no clerk silences the node.
+    Any officer may release, change or discard it; no clerk silences the node.
     """
     known = connection.execute(select(t.draft.c.seq).where(t.draft.c.because == because)).scalar()
     return None if known is not None else _insert(connection, draft, NODE, NODE, because, at)

@@ -3,13 +3,14 @@
 A node that was restored from a backup does not know all that it has issued, and must call no number of its own a counterfeit. So
 it keeps a small file in its home: how far the feed of events had come, in which every document of ours and every recorded number
 stands. The order is commit, mark, tell. Killed between commit and mark, the mark is behind a commit that nobody has heard of, and a
-database that is ahead of its mark lacks nothing. So whatever has left the process is at or below the mark, and an honest crash
-never looks like a restore.
+database that is ahead of its mark lacks nothing. So what has left the process is at or below the mark, but for what was read in the
+moment between the two; and an honest crash never looks like a restore.
 
 The file is not synchronised: what a process has written outlives it, though not the machine. A mark of an earlier boot therefore
-proves nothing, and the node asks its partners, as it does without a mark. A mark that is ahead proves that the database is an older
-one; so does one that was itself put back with the home: that has other times than our own writing leaves. What nobody can see is a
-whole disk put back under a machine that goes on running; who does that removes the mark (deploy/README.md).
+proves nothing, and the node asks its partners, as it does without a mark. Nor does one that has other times than our own writing
+leaves: it may have been put back with the home, but a file server whose clock differs, or a new owner, leaves such times too, so nobody is
+accused. A mark that is ahead proves that the database is an older one. What nobody can see is a whole disk put back under a machine
+that goes on running; who does that removes the mark (deploy/README.md).
 
 Whenever a node has made sure anew, database and mark get a new name of what they share, drawn at random. A copy from a past that was
 abandoned may have come further than the mark, but bears another name.
@@ -31,11 +32,10 @@ from kpnode.store import tables as t
 BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 APART: Final = 1_000_000_000  # nanoseconds between two readings of the same clock, at most
 SIZE: Final = 160
-AHEAD: Final = "it ends before what this node has committed"
+AHEAD: Final = "it lacks what this node committed last"
 _MARKED: Final = "mark"
 _LAST_EVENT: Final = select(func.max(t.event.c.seq))
 ANOTHER: Final = "it is not the one that this node has written to last"
-COPIED: Final = "the mark beside it was put back, or its owner or rights were changed"
 
 
 class Mark:
@@ -82,15 +82,13 @@ class Mark:
             return False, ANOTHER
         if marked > reached:
             return False, AHEAD
-        if known.st_mtime_ns != known.st_ctime_ns:
-            return False, COPIED
-        if boot != _boot():
-            return False, None
-        return (True, None) if abs(known.st_mtime_ns - written) < APART else (False, COPIED)
+        ours = known.st_mtime_ns == known.st_ctime_ns and abs(known.st_mtime_ns - written) < APART
+        return ours and boot == _boot(), None
 
     def settle(self, name: str) -> None:
-        """All that was forgotten has come back, and the database bears `name` now: from the next commit on, it is marked again."""
+        """All that was forgotten has come back, and the database bears `name` now: with this commit it is marked again."""
         self._name, self.sure = name, True
+        self.close()  # so that it is written, though the feed may be where it was
 
     def committed(self, reached: int) -> None:
         """A transaction has committed, and nobody has been told. Raises OSError if it can neither be marked nor the mark removed."""
