@@ -59,11 +59,11 @@ class Examined:
 
 
 def addressed(
-    drafts: Sequence[Any], partners: Sequence[str], told: Mapping[int, Mapping[str, str]]
+    drafts: Sequence[Any], partners: Sequence[str], told: Mapping[int, Mapping[str, Sequence[str]]]
 ) -> tuple[list[Any], list[int]]:
     """Each draft for one recipient, and its place in the request: one for everybody becomes one for each of `partners`.
 
-    `told`: who has been told it, or what it takes back, and by which document (`kpnode.store.broadcasts`): an alert goes to the others,
+    `told`: who has been told it, or what it takes back, and by which documents (`kpnode.store.broadcasts`): an alert goes to the others,
     its withdrawal to these. A draft that may not go to everybody, or that would reach nobody, stays as it is and is refused
     when it is examined.
     """
@@ -78,9 +78,9 @@ def addressed(
                 copies = [draft | {"recipient": address} for address in partners if address not in before]
             elif content.acts_by is not None:
                 copies = [
-                    draft | {"recipient": address, "data": draft["data"] | {content.acts_by: before[address]}}
+                    draft | {"recipient": address, "data": draft["data"] | {content.acts_by: each}}
                     for address in partners
-                    if address in before
+                    for each in before.get(address, ())
                 ]
         single += copies or [draft]
         places += [place] * max(1, len(copies))

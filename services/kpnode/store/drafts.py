@@ -191,7 +191,7 @@ def returned(connection: Connection, items: Sequence[Verified], at: str, practic
                 here = select(t.partner.c.address).where(t.partner.c.removed_at.is_(None))
                 if not set(connection.execute(here).scalars()) <= told.keys():
                     continue
-                ids = list(told.values())
+                ids = [each for some in told.values() for each in some]
             released(connection, row.seq, ids, "returned", at)
 
 
