@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 from uuid_utils.compat import uuid7
 
@@ -89,8 +89,7 @@ def addressed(
 
 def content_of(draft: Any) -> type[Content] | None:
     """The document type that a draft names, shortly or wholly; None if it names none of ours."""
-    kind = draft.get("type") if isinstance(draft, dict) else None
-    return _CONTENT.get(kind) if isinstance(kind, str) else None
+    return documents.kind_of(draft.get("type")) if isinstance(draft, dict) else None
 
 
 def examine(
@@ -156,9 +155,6 @@ def compose(
 def claim_of(document: Document, practice: Practice) -> str | None:
     """What the document takes for itself, under the certificate's number as its issuer normalises it."""
     return documents.claim(document, practice.key(document.subject) if document.subject else None)
-
-
-_CONTENT: Final = {name: kind for kind in TYPES.values() for name in (kind.name, kind.type)}
 
 
 def to_everybody(draft: Any) -> bool:

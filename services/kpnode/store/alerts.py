@@ -37,7 +37,8 @@ from kpmsg.policy.screening import screen
 from kpmsg.rules import breach, rules
 from kpmsg.verification import Verified
 from kpnode.store import tables as t
-from kpnode.store.documents import read
+from kpnode.store.documents import document_of
+from kpnode.store.incidents import is_open
 
 RULE: Final = "L09"
 MOST_INCIDENTS: Final = 100  # of one alert; one more says how many there are beside
@@ -120,7 +121,7 @@ def read_again(connection: Connection, at: str, practice: Practice) -> None:
     d = t.document.c
     spoken = d.type.in_([Alert.type, Withdrawal.type])
     rows = connection.execute(select(d.id, d.raw).where(spoken, d.withheld.is_(None)).order_by(d.seq))
-    items = [Filed(row.id, read(row.raw)) for row in rows]
+    items = [Filed(row.id, document_of(row.raw)) for row in rows]
     kept = set(connection.execute(select(_A.document_id).where(_A.kind != _AHEAD)).scalars())
     record(connection, [item for item in items if item.id not in kept], at, practice)
 
@@ -177,7 +178,7 @@ def file_anew(connection: Connection, prefixes: Collection[str], practice: Pract
             known.setdefault(document_id, (ended, set()))[1].add(tuple(span))
         for document_id, (ended, spans) in known.items():
             raw = connection.execute(select(t.document.c.raw).where(t.document.c.id == document_id)).scalar()
-            item = None if raw is None else Filed(document_id, read(raw))
+            item = None if raw is None else Filed(document_id, document_of(raw))
             if item is None or not isinstance(item.data, Alert):
                 continue
             if set(ranges_of(item.data.numbers, practice)) != spans:
@@ -193,10 +194,7 @@ def _too_many(connection: Connection, item: Verified | Filed, at: str) -> bool:
         return False
     text = f"{source} has {MOST_IN_FORCE} ranges of numbers under alerts: what it warns of beyond is kept as a document only."
     i = t.incident.c
-    same = select(i.seq).where(
-        i.partner == source, i.certificate.is_(None), i.closed_at.is_(None), i.kind == kind
-    )
-    if connection.execute(same.limit(1)).first() is None:
+    if not is_open(connection, kind, i.partner == source, i.certificate.is_(None)):
         row = {"at": at, "kind": kind, "partner": source, "document_id": item.id, "text": text}
         connection.execute(insert(t.incident), [row])
     return True

@@ -55,7 +55,7 @@ class Item:
         return self.verified.id
 
 
-def read(raw: bytes) -> Document:
+def document_of(raw: bytes) -> Document:
     """A document of our own store, which was verified when it was written: only the payload is looked at."""
     return documents.parse(jws.peek(raw).unverified_payload)
 

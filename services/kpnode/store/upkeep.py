@@ -20,7 +20,7 @@ from kpmsg.policy import Practice
 from kpnode.store import alerts
 from kpnode.store import tables as t
 from kpnode.store.cases import refold
-from kpnode.store.documents import read
+from kpnode.store.documents import document_of
 from kpnode.store.incidents import SET_ASIDE, TOO_MANY
 
 log = structlog.get_logger()
@@ -90,7 +90,7 @@ def read_again(connection: Connection, at: str, practice: Practice) -> bool:
     ).scalars()
     refused = set()
     for raw in rejections:
-        data = read(raw).data
+        data = document_of(raw).data
         if isinstance(data, Rejection) and any(reason.code == "S07" for reason in data.reasons):
             refused.add(data.refers_to)
     found = False
