@@ -357,7 +357,7 @@ MAX_LINES = 400
 LONGER: dict[str, tuple[int, str]] = {
     # path: (its own cap, why it is one thing all the same)
     "services/kpnode/store/submissions.py": (
-        415,
+        425,
         "one submission from its facts to its rows; the dry run shares the halves of it",
     ),
     "kpmsg/register.py": (480, "one decision each for every frame; its halves would only call one another"),

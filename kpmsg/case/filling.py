@@ -23,7 +23,7 @@ from pydantic import TypeAdapter
 
 from kpmsg import strictjson
 from kpmsg.case.prefill import Draft
-from kpmsg.documents import TYPES, form_of
+from kpmsg.documents import form_of, kind_of
 from kpmsg.documents.vocabulary import Carats, certificate_key
 from kpmsg.errors import MalformedError, shown
 
@@ -42,7 +42,6 @@ _HALF_RANGE: Final = re.compile(
 _TWO_NUMBERS: Final = re.compile(r".*[0-9].*[^\W\d_]{2}.*[0-9]")
 _DISPOSITION: Final = re.compile(r"/discrepancies/[0-9]+/disposition")
 _FLAGS: Final = {"true": True, "yes": True, "false": False, "no": False}
-_TYPES: Final = {kind.name: kind.type for kind in TYPES.values()}
 
 
 class WishError(ValueError):
@@ -170,7 +169,10 @@ def _structure(text: str, kinds: set[Any], items: Sequence[_Schema], pointer: st
 
 @cache
 def _form(kind: str) -> _Schema:
-    return form_of(_TYPES[kind]).model_json_schema()
+    content = kind_of(kind)
+    if content is None:
+        raise KeyError(kind)
+    return form_of(content.type).model_json_schema()
 
 
 def _places(kind: str, pointer: str) -> list[_Schema]:

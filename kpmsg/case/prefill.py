@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
 from types import UnionType
 from typing import Any, Final
 
 from pydantic import BaseModel
 
 from kpmsg.case import fold
+from kpmsg.case.differences import by_code
 from kpmsg.case.standing import Confirmed, Filed, Standing, content_of
 from kpmsg.documents import (
     ArrivalNotice,
@@ -217,9 +217,6 @@ def _confirmation(desk: _Desk) -> Draft:
     if desk.notification().source == desk.me:
         raise NothingToSayError("this shipment is ours; the importing authority confirms it")
     sent = content_of(desk.version())
-    weights: dict[str, Decimal] = {}
-    for line in sent.lines:
-        weights[line.hs] = weights.get(line.hs, Decimal(0)) + line.carats
     notices = [i.data for i in desk.said(ReturnNotice | IrregularityNotice)]
     ended = getattr(notices[-1], "measure", "returned") if notices else None
     data: Draft = {
@@ -229,7 +226,7 @@ def _confirmation(desk: _Desk) -> Draft:
         "found": {
             "parcels": sent.parcels,
             "carats": f"{sent.carats:.2f}",
-            "lines": [{"hs": hs, "carats": f"{carats:.2f}"} for hs, carats in weights.items()],
+            "lines": [{"hs": hs, "carats": f"{carats:.2f}"} for hs, carats in by_code(sent.lines).items()],
         },
         "declared_value_usd": f"{sent.value_usd:.2f}",
         "exporter": _json(sent.exporter),

@@ -74,6 +74,7 @@ __all__ = [
     "completed",
     "compose",
     "form_of",
+    "kind_of",
     "parse",
 ]
 
@@ -108,7 +109,7 @@ _FORMS: dict[str, type[Document]] = {
     kind.type: create_model(f"{kind.__name__}Document", __base__=Document, data=(kind, ...))
     for kind in TYPES.values()
 }
-_BY_SHORT_NAME = {kind.name: kind.type for kind in TYPES.values()}
+_BY_NAME = {name: kind for kind in TYPES.values() for name in (kind.name, kind.type)}
 _WRITTEN_BY_US = ("specversion", "id", "source", "time", "datacontenttype", "testing")
 
 
@@ -187,7 +188,7 @@ def completed(draft: Any) -> Any:
     releases it. For those who look at a draft as the document that it would become, before there is one.
     """
     kind = draft.get("type") if isinstance(draft, dict) else None
-    content = TYPES.get(_BY_SHORT_NAME.get(kind, kind)) if isinstance(kind, str) else None
+    content = kind_of(kind)
     if content is None:
         return draft
     if content.broadcast and draft.get("recipient") == "*":
@@ -210,6 +211,11 @@ def breaches(document: Document) -> list[Problem]:
     return [] if document.data is None else document.data.breaches(document)
 
 
+def kind_of(name: object) -> type[Content] | None:
+    """The document type with this short or whole name; None if it is not ours, or no name at all."""
+    return _BY_NAME.get(name) if isinstance(name, str) else None
+
+
 def form_of(kind: str) -> type[Document]:
     """The model of whole documents of one CloudEvents type, for schemas; `KeyError` if it is not ours."""
     return _FORMS[kind]
@@ -222,7 +228,7 @@ def _read(written: Any, *, strict: bool) -> tuple[Document | None, list[Problem]
     kind = written.get("type")
     form = _FORMS.get(kind) if isinstance(kind, str) else None
     if form is None and strict:
-        known = ", ".join(_BY_SHORT_NAME)
+        known = ", ".join(content.name for content in TYPES.values())
         return None, [malformed("document-unsupported", "unsupported", "/type", known=known)]
     try:
         document = (form or _Unsupported).model_validate(written, extra="forbid" if strict else None)
@@ -248,12 +254,12 @@ def _envelope(
                 for member in ours
             ]
         )
-    kind = draft.get("type")
+    content = kind_of(draft.get("type"))
     envelope = {
         "specversion": "1.0",
         "id": message_id,
         "source": source,
-        "type": _BY_SHORT_NAME.get(kind, kind) if isinstance(kind, str) else kind,
+        "type": draft.get("type") if content is None else content.type,
         "subject": draft.get("subject", _subject_of(draft.get("data"))),
         "time": time.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z",
         "recipient": draft.get("recipient"),

@@ -168,7 +168,7 @@ def _one_size(attachments: tuple[Attachment, ...]) -> tuple[Attachment, ...]:
     return attachments
 
 
-Attachments = Annotated[tuple[Attachment, ...], Field(max_length=50), AfterValidator(_one_size)]
+Attachments = Annotated[tuple[Attachment, ...], Field(max_length=MAX_FILES), AfterValidator(_one_size)]
 
 
 def hs_problem(hs: str, pointer: str) -> Problem | None:

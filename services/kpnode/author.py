@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 from uuid_utils.compat import uuid7
 
@@ -64,11 +64,11 @@ class Examined:
 
 
 def addressed(
-    drafts: Sequence[Any], partners: Sequence[str], told: Mapping[int, Mapping[str, str]]
+    drafts: Sequence[Any], partners: Sequence[str], told: Mapping[int, Mapping[str, Sequence[str]]]
 ) -> tuple[list[Any], list[int]]:
     """Each draft for one recipient, and its place in the request: one for everybody becomes one for each of `partners`.
 
-    `told`: who has been told it, or what it takes back, and by which document (`kpnode.store.broadcasts`): an alert goes to the others,
+    `told`: who has been told it, or what it takes back, and by which documents (`kpnode.store.broadcasts`): an alert goes to the others,
     its withdrawal to these. A draft that may not go to everybody, or that would reach nobody, stays as it is and is refused
     when it is examined.
     """
@@ -83,9 +83,9 @@ def addressed(
                 copies = [draft | {"recipient": address} for address in partners if address not in before]
             elif content.acts_by is not None:
                 copies = [
-                    draft | {"recipient": address, "data": draft["data"] | {content.acts_by: before[address]}}
+                    draft | {"recipient": address, "data": draft["data"] | {content.acts_by: each}}
                     for address in partners
-                    if address in before
+                    for each in before.get(address, ())
                 ]
         single += copies or [draft]
         places += [place] * max(1, len(copies))
@@ -94,8 +94,7 @@ def addressed(
 
 def content_of(draft: Any) -> type[Content] | None:
     """The document type that a draft names, shortly or wholly; None if it names none of ours."""
-    kind = draft.get("type") if isinstance(draft, dict) else None
-    return _CONTENT.get(kind) if isinstance(kind, str) else None
+    return documents.kind_of(draft.get("type")) if isinstance(draft, dict) else None
 
 
 def examine(
@@ -166,9 +165,6 @@ def compose(
 def claim_of(document: Document, practice: Practice) -> str | None:
     """What the document takes for itself, under the certificate's number as its issuer normalises it."""
     return documents.claim(document, practice.key(document.subject) if document.subject else None)
-
-
-_CONTENT: Final = {name: kind for kind in TYPES.values() for name in (kind.name, kind.type)}
 
 
 def to_everybody(draft: Any) -> bool:

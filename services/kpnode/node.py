@@ -258,7 +258,7 @@ class Node:
         self, drafts: Sequence[Any], now: datetime, *, strictly_parsed: bool = False
     ) -> tuple[tuple[Item, ...], tuple[int, ...]]:
         """Signed documents, and which of `drafts` each is from; nothing is committed. Who calls this has asked for two people."""
-        told: dict[int, dict[str, str]] = {}
+        told: dict[int, dict[str, list[str]]] = {}
         if any(map(to_everybody, drafts)):
             told = await self.database.read(lambda c: broadcasts.told(c, drafts, self.practice))
         single, places = addressed(drafts, sorted(self.peers), told)

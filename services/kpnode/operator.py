@@ -33,6 +33,7 @@ from kpnode.settings import Settings
 from kpnode.setup import SetupError
 from kpnode.store import numbers, partners
 from kpnode.store.database import Database, StoreError
+from kpnode.store.numbers import ReadOtherwiseError
 from kpnode.store.partners import PartnerRow
 from kpnode.transports.amqp_inbox import AmqpInbox
 
@@ -50,7 +51,9 @@ def in_words(error: Exception) -> str | None:
             return "; ".join(problem.text for problem in error.problems)
         case KpmsgError():
             return f"{error.text} ({error.code})"
-        case OperatorError() | ApiKeyError() | SetupError() | PkiError() | StoreError():
+        case (
+            OperatorError() | ApiKeyError() | SetupError() | PkiError() | StoreError() | ReadOtherwiseError()
+        ):
             return str(error)
     return None
 
@@ -127,7 +130,7 @@ class Operator:
 
         def save(connection: Any) -> None:
             if not held:
-                partners.save_record(connection, candidate, at)
+                numbers.take_in(connection, self._settings.address, candidate, at)
             partners.save_partner(connection, address, name, *reach, at)
 
         await self._database.write(save)
@@ -148,18 +151,15 @@ class Operator:
                 f"we hold version {newest} of {address}; take in version {newest + 1} first: ask {address} for it"
             )
         following = open_next(held[-1], candidate.raw)
-        await self._must_read_alike(following)
         check_foreign([v.record for versions in everybody.values() for v in versions], following.record)
         transport, connection = row.transport, dict(row.connection)
         if transport == "https" and following.record.endpoints.https is not None:
             connection["url"] = following.record.endpoints.https
         at, name = self._stamp(), following.record.authority.name
-
-        def save(open_connection: Any) -> None:
-            partners.save_record(open_connection, following, at)
-            partners.save_partner(open_connection, address, name, transport, connection, at)
-
-        await self._database.write(save)
+        reach = transport, connection
+        await self._take_in(
+            held[-1], following, lambda c: partners.save_partner(c, address, name, *reach, at)
+        )
         await self._attach(address)
         return await self._introduced(following)
 
@@ -231,16 +231,9 @@ class Operator:
                 "transport": row.transport,
                 "reach": reach,
             }
-            told |= {
-                "added_at": row.added_at,
-                "paused_at": row.paused_at,
-                "paused_because": row.paused_because,
-            }
-            told |= {
-                "version": newest.version,
-                "fingerprint": newest.fingerprint,
-                "roles": newest.authority.roles,
-            }
+            told |= {name: getattr(row, name) for name in ("added_at", "paused_at", "paused_because")}
+            told |= {"version": newest.version, "fingerprint": newest.fingerprint}
+            told |= {"roles": newest.authority.roles}
             told |= {"contact": newest.authority.contact, "link": self._link_state(row.address)}
             found.append(told)
         return found
@@ -301,27 +294,23 @@ class Operator:
         following = open_next(held[-1], record.strip().encode())
         if following.record.address != self._settings.address:
             raise OperatorError("this is not our own key record")
-        await self._must_read_alike(following)
         others = await self._database.read(partners.records)
         check_foreign([v.record for versions in others.values() for v in versions], following.record)
         file = Home(self._settings.home).record(following.record.version)
-        # The file first: if we die between the two, the next start copies it into the database.
-        if not file.exists():
-            setup.keep_record(self._settings, following.raw, held[-1])
-        at, restart = self._stamp(), False
-        await self._database.write(lambda c: partners.save_record(c, following, at))
+        restart = False
+
+        def keep(_: Any) -> None:
+            # The file before the commit: if we die between the two, the next start copies it into the database.
+            if not file.exists():
+                setup.keep_record(self._settings, following.raw, held[-1])
+
+        await self._take_in(held[-1], following, keep)
         if self._node is not None:
             identity = self._node.identity
             self._node.identity = replace(identity, records=[*identity.records, following.record])
-            following.record.publish(self._node.practice)
             in_use = {identity.node_signer.public.kid, *(s.public.kid for s in identity.document_signers)}
-            active = {entry.key.kid for entry in following.record.keys if entry.status == "active"}
-            restart = not in_use <= active
-        return {
-            "version": following.record.version,
-            "restart": restart,
-            "file": str(file),
-        }
+            restart = not in_use <= {e.key.kid for e in following.record.keys if e.status == "active"}
+        return {"version": following.record.version, "restart": restart, "file": str(file)}
 
     async def state(self) -> dict[str, Any]:
         """What the running node knows of itself; `running` false if this is not it."""
@@ -352,11 +341,8 @@ class Operator:
         trouble = (
             None if peer.trouble is None else {**asdict(peer.trouble), "actor": peer.trouble.outcome.actor}
         )
-        told = {
-            "waiting": len(peer.schedule),
-            "handed_over": peer.schedule.handed_over,
-            "heard_at": peer.heard_at,
-        }
+        told: dict[str, Any] = {"waiting": len(peer.schedule), "handed_over": peer.schedule.handed_over}
+        told |= {"heard_at": peer.heard_at}
         return told | {"answered": peer.conversation.ready, "trouble": trouble}
 
     # -- inside ----------------------------------------------------------------------------------------------------------------
@@ -372,13 +358,27 @@ class Operator:
             return None
         raise OperatorError(f"{address} is no partner of ours; `kpnode partner list` shows who is")
 
-    async def _must_read_alike(self, following: VerifiedRecord) -> None:
-        me = self._settings.address
-        if found := await self._database.read(lambda c: numbers.read_otherwise(c, me, following.record)):
-            raise OperatorError(
-                f"this record reads leading zeros otherwise than numbers are filed that have been exchanged ({found}, for one): they "
-                "would not be found any more, and could be notified twice. Leave the series of these letters as it was"
-            )
+    async def _take_in(
+        self, held: VerifiedRecord, following: VerifiedRecord, also: Callable[[Any], None]
+    ) -> None:
+        """Keep the next version, and go by its policy, within one transaction: no number is filed in between as it was read before."""
+        me, at = self._settings.address, self._stamp()
+
+        def save(connection: Any) -> None:
+            numbers.must_read_alike(connection, me, following.record)
+            also(connection)
+            numbers.take_in(connection, me, following, at)
+            self._go_by(following)
+
+        try:
+            await self._database.write(save)
+        except Exception:
+            self._go_by(held)
+            raise
+
+    def _go_by(self, record: VerifiedRecord) -> None:
+        if self._node is not None:
+            record.record.publish(self._node.practice)
 
     async def _records(self, address: str) -> list[VerifiedRecord]:
         found = (await self._database.read(partners.records)).get(address)

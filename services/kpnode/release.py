@@ -14,12 +14,10 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from kpmsg.documents import TYPES
+from kpmsg.documents import TYPES, kind_of
 
 NODE: Final = "node"
 """The author, and the person, of what the node writes by itself."""
-
-_BY_NAME: Final = {kind.name: kind.type for kind in TYPES.values()} | {kind: kind for kind in TYPES}
 
 
 class FourEyes(BaseModel):
@@ -41,10 +39,11 @@ class FourEyes(BaseModel):
     def _known(cls, value: Any) -> Any:
         if value == "all":
             return value
-        if unknown := [name for name in value if name not in _BY_NAME]:
+        kinds = [kind_of(name) for name in value]
+        if unknown := [name for name, kind in zip(value, kinds, strict=True) if kind is None]:
             known = ", ".join(kind.name for kind in TYPES.values())
             raise ValueError(f"there is no document type {unknown[0]!r}; types are {known}")
-        return tuple(_BY_NAME[name] for name in value)
+        return tuple(kind.type for kind in kinds if kind is not None)
 
 
 class ReleaseError(Exception):
@@ -69,11 +68,11 @@ def needs_two(kinds: Iterable[Any], policy: FourEyes) -> list[int]:
     What is no document type needs nobody: it can be no document either.
     """
     found = []
-    for place, kind in enumerate(kinds):
-        whole = _BY_NAME.get(kind) if isinstance(kind, str) else None
-        if whole is None:
+    for place, name in enumerate(kinds):
+        kind = kind_of(name)
+        if kind is None:
             continue
-        if TYPES[whole].always_released or policy.types == "all" or whole in policy.types:
+        if kind.always_released or policy.types == "all" or kind.type in policy.types:
             found.append(place)
     return found
 

@@ -24,7 +24,7 @@ from kpnode.pki import CertificateAuthority
 from kpnode.practice import published
 from kpnode.provisioning import write_broker_files
 from kpnode.settings import Settings
-from kpnode.store import partners
+from kpnode.store import numbers, partners
 from kpnode.store.database import Database, StoreOwnedError
 
 Algorithm = Literal["Ed25519", "ES256"]
@@ -243,7 +243,7 @@ def settle_owner(connection: Any, address: str, records: Sequence[VerifiedRecord
             f"the database holds version {len(held)} of our key record, the home only {len(records)}"
         )
     for record in records[len(held) :]:
-        partners.save_record(connection, record, at)
+        numbers.take_in(connection, address, record, at)
 
 
 # --- our key record ----------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from kpmsg.verification import Verified, seal_document
 from kpnode.api import build_app
 from kpnode.author import rfc3339
 from kpnode.node import Node
-from kpnode.store import alerts, answers, cases, incidents, recorded
+from kpnode.store import alerts, answers, cases, incidents, numbers, recorded
 from kpnode.store import tables as t
 from kpnode.store.callers import Scope, create_caller
 from kpnode.store.database import connect
@@ -33,7 +33,7 @@ from kpnode.store.documents import insert_documents
 from kpnode.store.submissions import Submission
 from kpnode.throwaway import Postgres
 from tests.api import Office, office
-from tests.exchange import confirmation, submit, trade, until
+from tests.exchange import Keys, confirmation, submit, trade, until
 
 NOW = datetime(2026, 11, 2, 9, tzinfo=UTC)
 SIGNER = SoftwareSigner.generate()
@@ -427,6 +427,32 @@ def test_a_range_whose_zeros_are_padding_covers_numbers_of_every_length(connecti
     assert list(under(connection, *keys)) == keys[1:-1]
     told(connection, signed(alert(("BW 000000", "BW 000012"))), practice=practice)
     assert list(under(connection, "BW0", "BW9", "BW10", "BW12", "BW13")) == ["BW0", "BW9", "BW10", "BW12"]
+
+
+def test_alerts_are_found_as_a_later_record_of_their_issuer_reads_numbers(connection: Connection) -> None:
+    """A stolen box that nobody has used yet is known by its alert alone, so nothing else would stop such a record."""
+    me = Practice("AE")
+    box, other, over = (
+        signed(alert(each)) for each in (("BW 000008", "BW 000012"), ("BW 1", None), ("BW 02", None))
+    )
+    insert_documents(
+        connection, [box, other, over], "in", "BW", rfc3339(NOW), me, received_at=None, author=None
+    )
+    told(connection, box, other, over, signed(withdrawal(over.id)))
+    kept = [row for row in alerts.alerts(connection, active=True, limit=9) if row.document_id == other.id]
+    padded = {"letters": "BW", "leading_zeros": "padding", "valid_from": "2020-01-01"}
+    record = Keys("BW", policy={"numbers": [padded]}).record()
+    numbers.must_read_alike(connection, "AE", record.record)
+    numbers.take_in(connection, "AE", record, rfc3339(NOW))
+    assert list(under(connection, "BW7", "BW8", "BW12", "BW13", "BW2", "BW1", "BW000009")) == [
+        "BW8",
+        "BW12",
+        "BW1",
+    ]
+    assert kept[0] in alerts.alerts(connection, active=True, limit=9), "what is read as before stays as it is"
+    assert {row.document_id for row in alerts.alerts(connection, active=False, limit=9)} == {over.id}
+    told(connection, signed(withdrawal(box.id)))
+    assert list(under(connection, "BW8", "BW12", "BW1")) == ["BW1"]
 
 
 def test_ranges_of_every_length_are_found_at_both_ends(connection: Connection) -> None:

@@ -23,6 +23,7 @@ from kpmsg.case.states import State
 from kpmsg.errors import DraftError
 from kpnode.node import Node
 from kpnode.store import cases
+from kpnode.store import incidents as store
 from kpnode.store import tables as t
 from kpnode.throwaway import Postgres
 from kpnode.transports.memory import FAIR, LOST
@@ -384,3 +385,10 @@ async def test_what_one_authority_says_without_end_about_a_number_holds_up_nobod
         await talk(ae)
         assert (await incidents(bw)).count("too-many") == 2
         assert await locked() is not None
+        await bw.answering.fold_anew()  # an upgrade
+        assert await locked() is not None, "that makes them no fewer"
+        for seq in await bw.database.read(lambda c: c.execute(select(t.incident.c.seq)).scalars().all()):
+            await bw.database.write(
+                lambda c, seq=seq: store.close_incident(c, seq, "Neo", "Talked to them.", bw.stamp())  # type: ignore[misc]
+            )
+        assert await locked() is None

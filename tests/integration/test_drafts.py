@@ -13,12 +13,14 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from sqlalchemy import create_engine
+from uuid_utils.compat import uuid7
 
 from kpmsg import documents
 from kpnode.release import FourEyes, ReleaseNeededError, needs_two, same_person
@@ -27,6 +29,7 @@ from kpnode.store import alerts
 from kpnode.store import drafts as store
 from kpnode.store import tables as t
 from kpnode.store.callers import Scope, create_caller
+from kpnode.store.submissions import DraftMovedError, Submission
 from kpnode.throwaway import Postgres
 from tests.api import Office, office
 from tests.exchange import Keys, submit
@@ -558,6 +561,54 @@ async def test_an_alert_is_ended_everywhere_by_one_act_of_two_people(desk: Offic
         # There is nothing left to end.
         [tried] = (await clerk.post("/v1/documents?dry_run=true", json=draft)).json()["documents"]
         assert (tried["verdict"], tried["problems"][0]["pointer"]) == ("refused", "/recipient")
+
+
+async def test_an_alert_that_was_said_twice_to_a_partner_is_ended_by_one_act(desk: Office) -> None:
+    async with await seat(desk, "desk", CLERK) as clerk, await seat(desk, "signing") as officer:
+        once = [(await prepare(clerk, ALERT | {"recipient": "AE"}, key)).json()["id"] for key in "ab"]
+        told = (await release(officer, once)).json()["documents"]
+        data = {"withdraws": told[1]["id"], "reason": "The box was found."}
+        seq = (await prepare(clerk, {"type": "withdrawal", "recipient": "*", "data": data}, "w")).json()["id"]
+        ended = (await release(officer, [seq], "r2")).json()["documents"]
+        assert [each["document"]["data"]["withdraws"] for each in ended] == [each["id"] for each in told]
+        assert await desk.node.received([each["id"] for each in ended], 20)
+        for site in desk.play.sites.values():
+            assert await site.running.database.read(lambda c: alerts.alerts(c, active=True, limit=10)) == []
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_two_officers_who_are_equally_quick_tell_everybody_once(
+    desk: Office, *, together: bool
+) -> None:
+    """Both have looked up whom to tell before either has told anybody."""
+    node = desk.node
+
+    async def signed(content: dict[str, Any]) -> Submission:
+        async with await seat(desk, f"desk {uuid7()}", CLERK) as clerk:
+            seq = (await prepare(clerk, content, str(uuid7()))).json()["id"]
+        rows = await node.database.read(partial(store.drafts_by_number, seqs=[seq]))
+        named = {"released_by": "Neo"} if content["type"] == "alert" else {}
+        items, places = await node.sign([content | {"data": content["data"] | named}], node.clock())
+        return Submission(
+            "key", None, "-", items, node.stamp(), places=places, drafts=tuple(rows), released_by="Neo"
+        )
+
+    one, two = await signed(ALERT), await signed(ALERT)
+    if together:
+        results = await asyncio.gather(node.commit(one), node.commit(two), return_exceptions=True)
+        [refused] = [each for each in results if isinstance(each, BaseException)]
+        assert isinstance(refused, DraftMovedError)
+        [told] = [each.ids for each in results if not isinstance(each, BaseException)]
+    else:
+        told = (await node.commit(one)).ids
+        with pytest.raises(DraftMovedError):
+            await node.commit(two)
+    assert len(told) == 2
+    data = {"withdraws": told[0], "reason": "The box was found."}
+    end = await signed({"type": "withdrawal", "recipient": "*", "data": data})
+    await node.commit(await signed(ALERT | {"recipient": "AE"}))
+    with pytest.raises(DraftMovedError):  # that one would stay in force
+        await node.commit(end)
 
 
 async def test_who_has_been_told_an_alert_is_not_told_it_again(desk: Office) -> None:

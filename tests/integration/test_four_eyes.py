@@ -206,6 +206,19 @@ async def test_an_alert_is_ended_by_two_under_any_policy(desks: tuple[Desk, Desk
     assert await bw.needs_two(withdrawal(alert, None))
 
 
+async def test_nobody_takes_back_what_another_has_warned_of(desks: tuple[Desk, Desk]) -> None:
+    """Its recipient would refuse it, so it is not said; about no certificate as little as about one."""
+    bw, ae = desks
+    data = ALERT["data"] | {"issuer": "AE", "numbers": [{"first": "AE 000001"}]}
+    draft = withdrawal(await ae.two(ALERT | {"recipient": "BW", "data": data}), None)
+    tried = await bw.clerk.post("/v1/documents", json=draft, params={"dry_run": "true"})
+    [found] = tried.json()["documents"]
+    assert (found["verdict"], [each["code"] for each in found["problems"]]) == ("refused", ["A06"])
+    made = (await post(bw.clerk, "/v1/drafts", draft)).json()
+    refused = await post(bw.officer, "/v1/drafts/release", {"drafts": [made["id"]]})
+    assert (refused.status_code, [each["code"] for each in refused.json()["errors"]]) == (422, ["A06"])
+
+
 async def test_what_has_been_forgotten_is_not_unsaid_by_one(desks: tuple[Desk, Desk]) -> None:
     bw, _ = desks
     assert await bw.needs_two(withdrawal("ab" * 32, None))  # an alert, perhaps, of before the restore

@@ -442,6 +442,22 @@ async def test_a_stolen_number_is_issued_after_all_on_two_peoples_word_only(
     assert (await client.post("/v1/numbers", json=first)).status_code == 200  # a warning takes nobody else
 
 
+async def test_repeating_that_a_number_is_stolen_takes_it_from_nobody(
+    desk: Office, client: httpx.AsyncClient
+) -> None:
+    """Software may repeat what is recorded every night: whoever has said so first may not take it back alone all the same."""
+    stolen = [{"number": "BW 000011", "status": "stolen", "note": "From the van."}]
+    both = (Scope.WRITE_NUMBERS, Scope.RELEASE_DOCUMENTS)
+    async with await desk.client(both, "anna") as anna:
+        [first] = (await anna.post("/v1/numbers", json=stolen)).json()["numbers"]
+        bare = [{"number": "BW-000011", "status": "stolen"}]
+        [again] = (await client.post("/v1/numbers", json=bare)).json()["numbers"]
+        assert (again["by"], again["at"], again["note"]) == ("anna", first["at"], "From the van.")
+        after_all = [{"number": "BW 000011", "status": "issued"}]
+        assert problem(await anna.post("/v1/numbers", json=after_all)) == [("number-taken-back", "/0/status")]
+        assert (await client.get("/v1/incidents")).json()["incidents"] == []
+
+
 async def test_filters_read_a_number_as_its_issuer_does(desk: Office, client: httpx.AsyncClient) -> None:
     sent = await notify(desk, 4)
     for written in ("BW 000004", "bw4", "BW4"):

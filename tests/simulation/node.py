@@ -359,7 +359,7 @@ class Node:
                 self.settle_answer(document_id)
 
     def may_deny(self, document: Document) -> bool:
-        """ "Never issued" may only be said by a node that knows all that it has issued (I17).
+        """ "Never issued" may only be said by a node that knows all that it has issued.
 
         So it asks, after the document has come: its author may hold what we have forgotten. The others must have answered once.
         """

@@ -288,6 +288,13 @@ def test_every_service_is_asked_how_it_is() -> None:
     assert '"/healthz"' in Path(health.__file__).read_text()
 
 
+def test_a_new_database_orders_letters_as_the_tests_have_it() -> None:
+    databases = {name: each for name, each in services().items() if name.endswith("-database")}
+    assert databases
+    for name, each in databases.items():
+        assert "--locale=C.UTF-8" in each["environment"]["POSTGRES_INITDB_ARGS"].split(), name
+
+
 # --- images --------------------------------------------------------------------------------------------------------------------
 
 

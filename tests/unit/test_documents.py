@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kpmsg.documents import TYPES, certificate_key, claim, compose, parse
+from kpmsg.documents import TYPES, certificate_key, claim, compose, kind_of, parse
 from kpmsg.documents.participants import participant_of, participants
 from kpmsg.errors import DraftError, MalformedError
 from kpnode.sample import Trade, certificate_number, confirmation
@@ -177,3 +177,11 @@ def test_sample_trade_is_the_same_every_time_and_never_repeats_a_number() -> Non
         "SL000007",
         "HK000007",
     ]
+
+
+def test_a_type_is_known_by_its_short_and_its_whole_name() -> None:
+    for kind in TYPES.values():
+        assert kind_of(kind.name) is kind_of(kind.type) is kind
+    strangers: tuple[object, ...] = (None, "", "Alert", 3, [], {})
+    for strange in strangers:
+        assert kind_of(strange) is None

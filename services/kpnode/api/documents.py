@@ -47,7 +47,6 @@ from kpnode.store.submissions import ClaimedError, Committed, PartnerUnknownErro
 MOST_DRAFTS: Final = 500
 BULK_BODY: Final = 8 * 1024 * 1024
 SINGLE_BODY: Final = strictjson.MAX_BYTES
-_TYPES: Final = {kind.name: kind.type for kind in documents.TYPES.values()}
 
 
 class Filter(Page):
@@ -139,13 +138,13 @@ def mount(app: FastAPI, node: Node) -> None:
 
     @app.get("/v1/documents", **operation(openapi.LIST_DOCUMENTS, needs(Scope.READ_DOCUMENTS)))
     async def list_documents(query: Annotated[Filter, Query()]) -> Response:
-        place = cursor_of(query.cursor, int)
+        place, kind = cursor_of(query.cursor, int), documents.kind_of(query.type)
         rows = await node.database.read(
             lambda c: views.documents(
                 c,
                 partner=query.partner,
                 direction=query.direction,
-                type=None if query.type is None else _TYPES.get(query.type, query.type),
+                type=query.type if kind is None else kind.type,
                 certificate=None if query.certificate is None else node.practice.key(query.certificate),
                 delivery=query.delivery,
                 before=place[0] if place else None,

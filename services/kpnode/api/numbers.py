@@ -266,7 +266,7 @@ RECORD: Final = Said(
     {200: ("What is recorded of them now.", JSON, ref("RecordedNumbers"))},
     text=(
         "For numbers that were issued on paper without being notified, or are void, lost or stolen. All of them or none; the last word "
-        "counts, so this may be repeated; an incident keeps what it replaces. That a void, lost or stolen number is issued after all is "
+        "counts, so this may be repeated, and then whoever has recorded it first stays named; an incident keeps what it replaces. That a void, lost or stolen number is issued after all is "
         "recorded by a second person with `documents:release`; and what is under an alert of ours stays so until that is withdrawn. Partners learn nothing of it: they are told by a cancellation or an alert. What was "
         "recorded as `issued` is not called unknown when a partner asks about it."
     ),

@@ -149,7 +149,9 @@ _CERTIFICATE: Final[dict[str, Any]] = {
     "waiting_for": _one_of("us", "them", "both", "nobody"),
     "matters": _array(_ref("Matter"), "What is open, the most urgent first."),
     "locked": _maybe(
-        _text("Why software no longer touches it, until an officer closes the incident about it.")
+        _text(
+            "Why software no longer touches it, until an upgrade can compute it or an officer closes the incident about it."
+        )
     ),
     "first_at": _TIME,
     "changed_at": _TIME,

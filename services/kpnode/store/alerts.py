@@ -7,7 +7,7 @@ an index. Only the issuer's word counts, and only until it takes it back. What a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -17,6 +17,7 @@ from sqlalchemy import (
     Connection,
     and_,
     bindparam,
+    delete,
     exists,
     func,
     insert,
@@ -26,7 +27,6 @@ from sqlalchemy import (
     update,
 )
 
-from kpmsg import documents, jws
 from kpmsg.case import Filed
 from kpmsg.documents import Alert, Document, Withdrawal
 from kpmsg.documents.alert import MOST_NUMBERS, NumberRange
@@ -37,6 +37,8 @@ from kpmsg.policy.screening import screen
 from kpmsg.rules import breach, rules
 from kpmsg.verification import Verified
 from kpnode.store import tables as t
+from kpnode.store.documents import document_of
+from kpnode.store.incidents import is_open
 
 RULE: Final = "L09"
 MOST_INCIDENTS: Final = 100  # of one alert; one more says how many there are beside
@@ -119,7 +121,7 @@ def read_again(connection: Connection, at: str, practice: Practice) -> None:
     d = t.document.c
     spoken = d.type.in_([Alert.type, Withdrawal.type])
     rows = connection.execute(select(d.id, d.raw).where(spoken, d.withheld.is_(None)).order_by(d.seq))
-    items = [Filed(row.id, documents.parse(jws.peek(row.raw).unverified_payload)) for row in rows]
+    items = [Filed(row.id, document_of(row.raw)) for row in rows]
     kept = set(connection.execute(select(_A.document_id).where(_A.kind != _AHEAD)).scalars())
     record(connection, [item for item in items if item.id not in kept], at, practice)
 
@@ -136,10 +138,19 @@ def _record(
         return
     ahead = select(_A.withdrawn_at).where(_A.document_id == item.id, _A.partner == source, _A.kind == _AHEAD)
     ended = connection.execute(ahead).scalar()
+    spans = _file(connection, item, alert, ended, practice)
+    if source != practice.me and ended is None:
+        _report(connection, item, alert, spans, at)
+
+
+def _file(
+    connection: Connection, item: Verified | Filed, alert: Alert, ended: str | None, practice: Practice
+) -> list[tuple[str, int, int]]:
+    spans = list(dict.fromkeys(ranges_of(alert.numbers, practice)))
     rows = [
         {
             "document_id": item.id,
-            "partner": source,
+            "partner": item.document.source,
             "kind": alert.kind,
             "series": series,
             "first": first,
@@ -148,12 +159,31 @@ def _record(
             "valid_from": alert.valid_from.isoformat(),
             "withdrawn_at": ended,
         }
-        for series, first, last in dict.fromkeys(ranges_of(alert.numbers, practice))
+        for series, first, last in spans
     ]
     connection.execute(insert(t.alerted), rows)
-    if source != practice.me and ended is None:
-        spans = [(str(row["series"]), int(str(row["first"])), int(str(row["last"]))) for row in rows]
-        _report(connection, item, alert, spans, at)
+    return spans
+
+
+def file_anew(connection: Connection, prefixes: Collection[str], practice: Practice) -> None:
+    """File the ranges of numbers with these prefixes where `practice` looks for them, after a key record that reads zeros otherwise.
+
+    The numbers of a stolen box that nobody has used yet are known by their alert alone.
+    """
+    for prefix in prefixes:
+        known: dict[str, tuple[str | None, set[tuple[str, int, int]]]] = {}
+        query = select(_A.document_id, _A.withdrawn_at, _A.series, _A.first, _A.last)
+        query = query.where(_A.series.startswith(prefix), _A.kind != _AHEAD).order_by(_A.seq)
+        for document_id, ended, *span in connection.execute(query):
+            known.setdefault(document_id, (ended, set()))[1].add(tuple(span))
+        for document_id, (ended, spans) in known.items():
+            raw = connection.execute(select(t.document.c.raw).where(t.document.c.id == document_id)).scalar()
+            item = None if raw is None else Filed(document_id, document_of(raw))
+            if item is None or not isinstance(item.data, Alert):
+                continue
+            if set(ranges_of(item.data.numbers, practice)) != spans:
+                connection.execute(delete(t.alerted).where(_A.document_id == document_id))
+                _file(connection, item, item.data, ended, practice)
 
 
 def _too_many(connection: Connection, item: Verified | Filed, at: str) -> bool:
@@ -164,10 +194,7 @@ def _too_many(connection: Connection, item: Verified | Filed, at: str) -> bool:
         return False
     text = f"{source} has {MOST_IN_FORCE} ranges of numbers under alerts: what it warns of beyond is kept as a document only."
     i = t.incident.c
-    same = select(i.seq).where(
-        i.partner == source, i.certificate.is_(None), i.closed_at.is_(None), i.kind == kind
-    )
-    if connection.execute(same.limit(1)).first() is None:
+    if not is_open(connection, kind, i.partner == source, i.certificate.is_(None)):
         row = {"at": at, "kind": kind, "partner": source, "document_id": item.id, "text": text}
         connection.execute(insert(t.incident), [row])
     return True

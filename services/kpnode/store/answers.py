@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, insert, select, update
 
-from kpmsg import documents, jws
 from kpmsg.case import Filed
 from kpmsg.case.goods import UNCERTAIN
 from kpmsg.case.replies import answer_draft, rejection_draft
@@ -20,6 +19,7 @@ from kpmsg.policy import Practice
 from kpnode.store import incidents
 from kpnode.store import tables as t
 from kpnode.store.cases import filed, noted, said_against, spoken_of
+from kpnode.store.documents import document_of
 
 TOGETHER: Final = 256
 """So many are asked for at once."""
@@ -67,7 +67,7 @@ def owed(connection: Connection, seq: int, practice: Practice, at: str) -> Owed 
     ).first()
     if row is None:
         return None
-    item = Filed(row.id, documents.parse(jws.peek(row.raw).unverified_payload))
+    item = Filed(row.id, document_of(row.raw))
     others = filed(connection, [row.subject])[row.subject] if row.subject else spoken_of(connection, item)
     if "finding" in json.loads(row.answer):
         alone = practice.alone_issues(item.document.subject or "")
@@ -89,7 +89,7 @@ def _rejections(connection: Connection, item: Filed) -> list[Filed]:
     d = t.document.c
     ours = d.partner == item.source, d.type == Rejection.type, d.direction == "out", d.subject == ""
     rows = connection.execute(select(d.id, d.raw).where(*ours))
-    return [item, *(Filed(row.id, documents.parse(jws.peek(row.raw).unverified_payload)) for row in rows)]
+    return [item, *(Filed(row.id, document_of(row.raw)) for row in rows)]
 
 
 def _taken_back(

@@ -6,14 +6,14 @@ restore, say, only to those who have not been told.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from pydantic import ValidationError
 from sqlalchemy import Connection, and_, select
 
 from kpmsg import jws, strictjson
-from kpmsg.documents import Alert, Withdrawal
+from kpmsg.documents import Alert, Document, Withdrawal
 from kpmsg.policy import Practice
 from kpnode.store import alerts
 from kpnode.store import tables as t
@@ -23,12 +23,14 @@ EVERYBODY: Final = "*"
 """The recipient of a draft that is meant for every partner."""
 
 
-def told(connection: Connection, drafts: Sequence[Any], practice: Practice) -> dict[int, dict[str, str]]:
+def told(
+    connection: Connection, drafts: Sequence[Any], practice: Practice
+) -> dict[int, dict[str, list[str]]]:
     """For each draft to everybody, by its place: which partners have been told just this alert, or the one that it takes back.
 
-    Each with the document that has told it. Only what is in force counts.
+    Each with the documents that have told it. Only what is in force counts.
     """
-    found: dict[int, dict[str, str]] = {}
+    found: dict[int, dict[str, list[str]]] = {}
     for place, draft in enumerate(drafts):
         if not isinstance(draft, Mapping) or draft.get("recipient") != EVERYBODY:
             continue
@@ -42,10 +44,36 @@ def told(connection: Connection, drafts: Sequence[Any], practice: Practice) -> d
     return found
 
 
-def copies(connection: Connection, said: Mapping[str, Any], practice: Practice) -> dict[str, str]:
+def outdated(
+    connection: Connection,
+    draft: Mapping[str, Any],
+    documents: Sequence[Document],
+    just: Iterable[Document],
+    partners: Collection[str],
+    practice: Practice,
+) -> bool:
+    """Whether what a draft to everybody has become is not what it would become now: others have told, or taken back, the same meanwhile.
+
+    `just`: what they say in this very transaction. Of two withdrawals its claim lets one through.
+    """
+    named = {each.data.withdraws for each in documents if isinstance(each.data, Withdrawal)}
+    before = told(connection, [draft], practice).get(0, {})
+    if named:
+        return named != {each for address, ids in before.items() if address in partners for each in ids}
+    here = {each.recipient: _said(each) for each in documents}
+    return not before.keys().isdisjoint(here) or any(
+        isinstance(each.data, Alert) and here.get(each.recipient) == _said(each) for each in just
+    )
+
+
+def _said(document: Document) -> object:
+    return None if document.data is None else document.data.model_copy(update={"released_by": "-"})
+
+
+def copies(connection: Connection, said: Mapping[str, Any], practice: Practice) -> dict[str, list[str]]:
     """The documents of ours by which an alert like `said` (a document, or a draft of one) is in force, by recipient.
 
-    Who has released it makes no difference.
+    Who has released it makes no difference. It may have been said twice to one partner.
     """
     try:
         alert = Alert.model_validate(dict(said["data"]) | {"released_by": "-"})
@@ -65,7 +93,11 @@ def copies(connection: Connection, said: Mapping[str, Any], practice: Practice) 
         .where(d.id.in_(select(_A.document_id).where(of_it)), d.direction == "out")
         .order_by(d.seq)
     )
-    return {row.partner: row.id for row in rows if _essence(_content(row.raw)) == _essence(said)}
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        if _essence(_content(row.raw)) == _essence(said):
+            found.setdefault(row.partner, []).append(row.id)
+    return found
 
 
 def said_again(content: Mapping[str, Any], said: Mapping[str, Any]) -> bool:

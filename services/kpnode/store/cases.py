@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
-from kpmsg import documents, jws
+from kpmsg import documents
 from kpmsg.case import Case, Filed, State, fold
 from kpmsg.case.goods import UNCERTAIN
 from kpmsg.case.objections import objections
@@ -26,8 +26,8 @@ from kpmsg.policy.screening import screen
 from kpmsg.verification import Verified
 from kpnode.store import alerts, recorded, worklists
 from kpnode.store import tables as t
-from kpnode.store.documents import insert_rows
-from kpnode.store.incidents import NOT_KNOWN, SET_ASIDE, TOO_MANY
+from kpnode.store.documents import document_of, insert_rows
+from kpnode.store.incidents import NOT_KNOWN, SET_ASIDE, TOO_MANY, is_open
 
 _CERTIFICATE: Final = (
     "key", "number", "issuer", "partner", "state", "case", "waits", "matter", "due", "first_at", "changed_at"
@@ -71,8 +71,7 @@ _SAID: Final = (
 
 @lru_cache(maxsize=256)
 def _read(document_id: str, raw: bytes) -> Filed:
-    # Our own store, verified when it was written: only the payload is needed.
-    return Filed(document_id, documents.parse(jws.peek(raw).unverified_payload))
+    return Filed(document_id, document_of(raw))
 
 
 def filed(connection: Connection, keys: Sequence[str]) -> dict[str, list[Filed]]:
@@ -222,9 +221,7 @@ def record_cases(
 def _too_many(connection: Connection, key: str, item: Filed, at: str, *, lock_it: bool) -> None:
     """An authority has said more about one number than is looked at: told once. Nobody else's certificate is locked by that."""
     i, why = t.incident.c, f"{item.source} has sent more than {MOST_FILED} documents about this number"
-    same = i.partner == item.source, i.certificate == key, i.kind == TOO_MANY
-    told = select(i.seq).where(*same, i.closed_at.is_(None))
-    if connection.execute(told.limit(1)).first() is None:
+    if not is_open(connection, TOO_MANY, i.partner == item.source, i.certificate == key):
         text = f"{why}: what goes beyond is kept, and counts for nothing. Talk to them, and close this."
         connection.execute(insert(t.incident), [_incident(item, TOO_MANY, text, key, at)])
     if lock_it:

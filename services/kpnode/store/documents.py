@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Table, insert, literal_column, select
 
+from kpmsg import documents, jws
+from kpmsg.documents import Document
 from kpmsg.errors import Problem
 from kpmsg.policy import Practice
 from kpmsg.verification import Verified
@@ -53,16 +55,21 @@ class Item:
         return self.verified.id
 
 
+def document_of(raw: bytes) -> Document:
+    """A document of our own store, which was verified when it was written: only the payload is looked at."""
+    return documents.parse(jws.peek(raw).unverified_payload)
+
+
 def record_events(
     connection: Connection,
     kind: str,
     at: str,
     partner: str | None,
-    documents: Sequence[tuple[str | None, str | None]],
+    about: Sequence[tuple[str | None, str | None]],
 ) -> None:
     """Append to the feed: one event for each document id and certificate key."""
     insert_rows(
-        connection, t.event, _EVENT, [(at, kind, partner, document_id, key) for document_id, key in documents]
+        connection, t.event, _EVENT, [(at, kind, partner, document_id, key) for document_id, key in about]
     )
 
 

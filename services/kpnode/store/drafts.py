@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 from sqlalchemy import ColumnElement, Connection, Row, insert, select, true, update
 
 from kpmsg import strictjson
-from kpmsg.documents import TYPES, certificate_key
+from kpmsg.documents import certificate_key, kind_of
 from kpmsg.policy import Practice
 from kpmsg.verification import Verified
 from kpnode.release import NODE
@@ -23,7 +23,6 @@ from kpnode.store import broadcasts
 from kpnode.store import tables as t
 
 State = Literal["open", "released", "discarded"]
-_TYPE: Final = {name: kind.type for kind in TYPES.values() for name in (kind.name, kind.type)}
 _RECIPIENT: Final = re.compile(r"\A(?:\*|[A-Z]{2}(?:/[a-z0-9][a-z0-9-]{0,31})?)\Z")
 _KEY: Final = re.compile(r"\A[A-Z0-9]{1,64}\Z")
 _MOST: Final = 2**53 - 1
@@ -191,7 +190,7 @@ def returned(connection: Connection, items: Sequence[Verified], at: str, practic
                 here = select(t.partner.c.address).where(t.partner.c.removed_at.is_(None))
                 if not set(connection.execute(here).scalars()) <= told.keys():
                     continue
-                ids = list(told.values())
+                ids = [each for some in told.values() for each in some]
             released(connection, row.seq, ids, "returned", at)
 
 
@@ -236,13 +235,13 @@ def _open(connection: Connection, seq: int) -> DraftRow | None:
 
 def _columns(draft: Mapping[str, Any]) -> dict[str, Any]:
     """The body, and what lists are read by: only what has the right form, for a draft may hold anything."""
-    kind, recipient, data = draft.get("type"), draft.get("recipient"), draft.get("data")
+    kind, recipient, data = kind_of(draft.get("type")), draft.get("recipient"), draft.get("data")
     subject = draft.get("subject")
     certificate = data.get("certificate") if isinstance(data, Mapping) else None
     number = certificate.get("number_raw") if isinstance(certificate, Mapping) else None
     key = subject if isinstance(subject, str) else certificate_key(number) if isinstance(number, str) else ""
     return {
-        "type": _TYPE.get(kind, "") if isinstance(kind, str) else "",
+        "type": "" if kind is None else kind.type,
         "recipient": recipient if isinstance(recipient, str) and _RECIPIENT.match(recipient) else "",
         "certificate": key if _KEY.match(key) else None,
         "body": strictjson.dumps(dict(draft)).decode("utf-8"),

@@ -16,13 +16,12 @@ from enum import Enum, auto
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from kpmsg import attachments, documents, jws
+from kpmsg import attachments
 from kpmsg.attachments import Named
-from kpmsg.documents import Document
 from kpmsg.errors import Problem
 from kpmsg.fileframes import MAX_PART, PART, FilePart, FileRequest
 from kpnode.store import tables as t
-from kpnode.store.documents import record_events, slices
+from kpnode.store.documents import document_of, record_events, slices
 
 FILE_DIFFERS = "file-differs"
 """The kind of the incident."""
@@ -244,8 +243,3 @@ def _parts(connection: Connection, digest: str) -> Iterator[bytes]:
         yield connection.execute(
             select(t.file_part.c.raw).where(t.file_part.c.digest == digest, t.file_part.c.start == start)
         ).scalar_one()
-
-
-def document_of(raw: bytes) -> Document:
-    """A document of our own store, which was verified when it was written."""
-    return documents.parse(jws.peek(raw).unverified_payload)

@@ -9,17 +9,14 @@ transaction that commits.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Connection, select
 
-from kpmsg import documents, jws
-from kpmsg.documents import TYPES, Document, Withdrawal
+from kpmsg.documents import Document, Withdrawal, kind_of
 from kpnode.release import FourEyes, needs_two
 from kpnode.store import tables as t
-from kpnode.store.documents import slices
-
-_CONTENT: Final = {name: kind for kind in TYPES.values() for name in (kind.name, kind.type)}
+from kpnode.store.documents import document_of, slices
 
 
 def needing_two(connection: Connection, spoken: Sequence[Any], policy: FourEyes) -> list[int]:
@@ -57,8 +54,7 @@ def _kind(each: Any) -> Any:
 
 def _target(each: Any) -> str | None:
     """The document that it acts upon, as far as that can be told."""
-    kind = _kind(each)
-    content = _CONTENT.get(kind) if isinstance(kind, str) else None
+    content = kind_of(_kind(each))
     if content is None or content.acts_by is None:
         return None
     data = each.data if isinstance(each, Document) else each.get("data")
@@ -70,5 +66,5 @@ def _documents(connection: Connection, ids: set[str]) -> dict[str, Document]:
     found = {}
     for some in slices(sorted(ids)):
         rows = connection.execute(select(t.document.c.id, t.document.c.raw).where(t.document.c.id.in_(some)))
-        found.update({row.id: documents.parse(jws.peek(row.raw).unverified_payload) for row in rows})
+        found.update({row.id: document_of(row.raw) for row in rows})
     return found

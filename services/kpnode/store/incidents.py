@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import ColumnElement, Connection, insert, select, update
 
 from kpnode.store import tables as t
 from kpnode.store.documents import record_events
@@ -118,7 +118,13 @@ def restored(connection: Connection, why: str, at: str) -> None:
 
 def is_restored(connection: Connection) -> bool:
     """Whether an officer has still to look what an older database lacks."""
-    query = select(t.incident.c.seq).where(t.incident.c.closed_at.is_(None), t.incident.c.kind == RESTORED)
+    return is_open(connection, RESTORED)
+
+
+def is_open(connection: Connection, kind: str, *about: ColumnElement[bool]) -> bool:
+    """Whether an incident of this kind, and about that, is open: it is not told a second time."""
+    i = t.incident.c
+    query = select(i.seq).where(i.closed_at.is_(None), i.kind == kind, *about)
     return connection.execute(query.limit(1)).first() is not None
 
 

@@ -321,13 +321,10 @@ class PartnerLedger:
 
     def _is_open(self, report: Report) -> bool:
         """Whether the very same has been reported and nobody has closed it: what is asked every few seconds fails every few seconds."""
-        same = select(t.incident.c.seq).where(
-            t.incident.c.partner == self._partner,
-            t.incident.c.kind == report.kind,
-            t.incident.c.text == report.text,
-            t.incident.c.closed_at.is_(None),
+        i = t.incident.c
+        return incidents.is_open(
+            self._connection, report.kind, i.partner == self._partner, i.text == report.text
         )
-        return self._connection.execute(same.limit(1)).first() is not None
 
     def _key(self, item: Verified) -> str | None:
         """The certificate that a document is about, as its issuer normalises the number."""

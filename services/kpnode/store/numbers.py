@@ -26,10 +26,10 @@ from sqlalchemy import (
 
 from kpmsg.case import State
 from kpmsg.documents.participants import participant_of
-from kpmsg.keyrecord import KeyRecord
+from kpmsg.keyrecord import KeyRecord, VerifiedRecord
 from kpmsg.policy import Practice
 from kpmsg.policy.numbers import Series, series_of
-from kpnode.store import partners
+from kpnode.store import alerts, partners
 from kpnode.store import tables as t
 from kpnode.store.alerts import Alerted, within
 
@@ -61,25 +61,46 @@ UNANNOUNCED: Final = frozenset(
 """Somebody speaks of the number, and no notification of ours stands."""
 
 
-def read_otherwise(connection: Connection, me: str, following: KeyRecord) -> str | None:
-    """The key of a number that is here and would be another one as the key record `following` has it read; None if there is none.
+class ReadOtherwiseError(Exception):
+    """A key record reads numbers otherwise than they are filed."""
+
+
+def must_read_alike(connection: Connection, me: str, following: KeyRecord) -> None:
+    """Raise ReadOtherwiseError if there is a number here that would be another one as the key record `following` has it read.
 
     A number has one key for ever: documents are filed and claimed under it. Under another one they would not be found, and the same
     number could be notified a second time.
     """
-    before, after = Practice(me), Practice(me)
-    for versions in partners.records(connection).values():
-        for each in (before, after):
-            versions[-1].record.publish(each)
+    before, after = _practice(connection, me), _practice(connection, me)
     following.publish(after)
     for prefix in sorted(participant_of(following.address).prefixes):
         if before.spelling(prefix) != after.spelling(prefix):
             for table in (t.certificate, t.number):
-                mine = table.c.key >= prefix, table.c.key < f"{prefix}["  # behind all capitals and digits
-                for row in connection.execute(select(table.c.key, table.c.number).where(*mine)):
+                mine = table.c.key.startswith(
+                    prefix
+                )  # no comparison: which letter is greater, a database may decide
+                for row in connection.execute(select(table.c.key, table.c.number).where(mine)):
                     if after.key(row.number) != row.key:
-                        return str(row.key)
-    return None
+                        raise ReadOtherwiseError(
+                            "this record reads leading zeros otherwise than numbers are filed that have been exchanged "
+                            f"({row.key}, for one): they would not be found any more, and could be notified twice. Leave the series "
+                            "of these letters as it was"
+                        )
+
+
+def take_in(connection: Connection, me: str, record: VerifiedRecord, at: str) -> None:
+    """Keep a key record version, and have the numbers under alerts found as it reads them."""
+    partners.save_record(connection, record, at)
+    prefixes = participant_of(record.record.address).prefixes
+    alerts.file_anew(connection, prefixes, _practice(connection, me))
+
+
+def _practice(connection: Connection, me: str) -> Practice:
+    """How numbers are read by all key records that are committed."""
+    practice = Practice(me)
+    for versions in partners.records(connection).values():
+        versions[-1].record.publish(practice)
+    return practice
 
 
 def is_notified(state: str) -> bool:

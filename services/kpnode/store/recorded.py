@@ -8,7 +8,7 @@ printed is told by `kpnode.store.numbers`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, NamedTuple
 
 from sqlalchemy import Connection, bindparam, delete, insert, literal, select, union_all
@@ -92,7 +92,7 @@ def record(
     alone = _alone(connection, facts, before, officer)
     if alone:
         raise TakenBackError(alone)
-    rows = list({fact.key: NumberRow(*fact[:3], at, by, fact.note) for fact in facts}.values())
+    rows = list({fact.key: _row(fact, before.get(fact.key), at, by) for fact in facts}.values())
     for some in slices([row.key for row in rows]):
         connection.execute(delete(t.number).where(t.number.c.key.in_(some)))
     connection.execute(insert(t.number), [{name: getattr(row, name) for name in names} for row in rows])
@@ -102,6 +102,13 @@ def record(
     if incidents:
         connection.execute(insert(t.incident), incidents)
     return rows
+
+
+def _row(fact: Fact, old: NumberRow | None, at: str, by: str) -> NumberRow:
+    """Who only repeats what is recorded does not become the one who has said so: else anybody's word would do to take it back."""
+    if old is None or old.status != fact.status:
+        return NumberRow(*fact[:3], at, by, fact.note)
+    return replace(old, number=fact.number, note=fact.note or old.note)
 
 
 def _alone(

@@ -20,9 +20,9 @@ from kpmsg.documents import Document
 from kpmsg.errors import Problem
 from kpmsg.policy import Practice
 from kpnode.release import FourEyes, ReleaseError, missing
-from kpnode.store import alerts, answers, drafts, files, four_eyes, recorded
+from kpnode.store import alerts, answers, broadcasts, drafts, files, four_eyes, recorded
 from kpnode.store import tables as t
-from kpnode.store.cases import filed, record_cases, release_claims, states
+from kpnode.store.cases import filed, record_cases, release_claims, spoken_of, states
 from kpnode.store.documents import Item, insert_documents, insert_rows, record_events
 from kpnode.store.drafts import DraftRow
 
@@ -106,7 +106,7 @@ class ObjectedError(SubmissionError):
 
 
 class DraftMovedError(SubmissionError):
-    """A draft is not what it was when it was examined: somebody has changed, released or discarded it meanwhile."""
+    """A draft is not what it was when it was examined, or would not go to the same partners: somebody else has acted meanwhile."""
 
     def __init__(self, seq: int, index: int) -> None:
         super().__init__(f"draft {seq} has changed meanwhile")
@@ -167,7 +167,8 @@ def submit(
             _obstacle(submission, facts)
             or _alone(connection, submission, policy)
             or _lacking(connection, submission)
-            or _objection(submission, filings, books, practice, remarks)
+            or _outdated(connection, submission, accepted, facts.partners, practice)
+            or _objection(connection, submission, filings, books, practice, remarks)
         )
         if obstacle is not None:
             outcomes.append(obstacle)
@@ -217,7 +218,29 @@ def _alone(connection: Connection, submission: Submission, policy: FourEyes) -> 
     return missing(two, submission.released_by, writers)
 
 
+def _outdated(
+    connection: Connection,
+    submission: Submission,
+    accepted: Sequence[Submission],
+    partners: set[str],
+    practice: Practice,
+) -> DraftMovedError | None:
+    """Who is told, and by which document, was looked up before it was signed: another officer may have been as quick."""
+    for place, row in enumerate(submission.drafts):
+        if row.recipient == broadcasts.EVERYBODY:
+            said = [
+                item.verified.document
+                for n, item in enumerate(submission.items)
+                if submission.place(n) == place
+            ]
+            just = (item.verified.document for other in accepted for item in other.items)
+            if broadcasts.outdated(connection, row.content, said, just, partners, practice):
+                return DraftMovedError(row.seq, place)
+    return None
+
+
 def _objection(
+    connection: Connection,
     submission: Submission,
     filings: dict[str, list[Filed]],
     books: recorded.Books,
@@ -231,17 +254,16 @@ def _objection(
     said: list[tuple[str, Filed]] = []
     for index, item in enumerate(submission.items):
         document = item.verified.document
-        remarks[item.id] = item.remarks
-        if not document.subject:
-            continue
-        key, file = practice.key(document.subject), Filed(item.id, document)
-        others = [*filings.get(key, ()), *(other for about, other in said if about == key)]
+        key, file = practice.key(document.subject or ""), Filed(item.id, document)
+        same = (other for about, other in said if about == key)
+        others = [*filings.get(key, ()), *same] if key else spoken_of(connection, file)
         problems = objections(file, others, practice, ours=True)
         problems += recorded.problems(document, books, practice)
         if any(problem.severity == "reject" for problem in problems):
             return ObjectedError(problems, submission.place(index))
         remarks[item.id] = (*item.remarks, *problems)
-        said.append((key, file))
+        if key:
+            said.append((key, file))
     for key, file in said:  # those who submit at the same moment see one another
         filings.setdefault(key, []).append(file)
     return None
@@ -280,12 +302,12 @@ def obstacles(
     for index, (document, claim) in enumerate(said):
         named = attachments.named(document)
         problems = list(files.missing(connection, named)) if named else []
-        if document.subject:
-            others, file = filings[practice.key(document.subject)], Filed(f"draft {index}", document)
-            problems += objections(file, others, practice, ours=True)
-            problems += recorded.problems(document, books, practice)
-            problems += alerts.problems(document, warned.get(practice.key(document.subject), ()))
-            others.append(file)
+        key, file = practice.key(document.subject or ""), Filed(f"draft {index}", document)
+        others = filings[key] if key else spoken_of(connection, file)
+        problems += objections(file, others, practice, ours=True)
+        problems += recorded.problems(document, books, practice)
+        problems += alerts.problems(document, warned.get(key, ()))
+        others.append(file)
         error = _in_the_way(document.recipient, claim, index, facts, own)
         found.append(Obstacles(error, tuple(problems)))
     return found
@@ -378,25 +400,11 @@ def _record(
             by_partner.setdefault(group, []).append(item)
     for (partner, at, author, released_by), items in by_partner.items():
         verified = [item.verified for item in items]
-        insert_documents(
-            connection,
-            verified,
-            "out",
-            partner,
-            at,
-            practice,
-            received_at=None,
-            author=author,
-            released_by=released_by,
-        )
+        said_by = {"author": author, "released_by": released_by}
+        insert_documents(connection, verified, "out", partner, at, practice, received_at=None, **said_by)
         record_cases(connection, verified, at, practice, from_partner=False, remarks=remarks)
-        record_events(
-            connection,
-            "submitted",
-            at,
-            partner,
-            [(v.id, practice.key(v.document.subject) if v.document.subject else None) for v in verified],
-        )
+        about = [(v.id, practice.key(v.document.subject or "") or None) for v in verified]
+        record_events(connection, "submitted", at, partner, about)
     claims = [(i.claim, i.id) for s in submissions for i in s.items if i.claim is not None]
     insert_rows(connection, t.claim, ("claim", "document_id"), claims)
     for (partner, *_), items in by_partner.items():

@@ -11,17 +11,17 @@ import json
 from typing import Final
 
 import structlog
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, exists, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from kpmsg import documents, jws
 from kpmsg.case import FOLD
 from kpmsg.documents import TYPES, Rejection
 from kpmsg.policy import Practice
 from kpnode.store import alerts
 from kpnode.store import tables as t
 from kpnode.store.cases import refold
-from kpnode.store.incidents import SET_ASIDE
+from kpnode.store.documents import document_of
+from kpnode.store.incidents import SET_ASIDE, TOO_MANY
 
 log = structlog.get_logger()
 BATCH: Final = 200
@@ -54,7 +54,11 @@ def refold_some(connection: Connection, after: str, at: str, practice: Practice)
     else:
         done = keys
     # What could not be computed once can be now: software may touch it again. The incident stays for an officer to close.
-    freed = t.certificate.c.key.in_(done), t.certificate.c.locked.is_not(None)
+    i, c = t.incident.c, t.certificate.c
+    talked = exists().where(
+        i.certificate == c.key, i.partner == c.partner, i.kind == TOO_MANY, i.closed_at.is_(None)
+    )  # no upgrade makes that fewer documents
+    freed = c.key.in_(done), c.locked.is_not(None), ~talked
     connection.execute(update(t.certificate).where(*freed).values(locked=None))
     return keys[-1] if keys else None
 
@@ -86,7 +90,7 @@ def read_again(connection: Connection, at: str, practice: Practice) -> bool:
     ).scalars()
     refused = set()
     for raw in rejections:
-        data = documents.parse(jws.peek(raw).unverified_payload).data
+        data = document_of(raw).data
         if isinstance(data, Rejection) and any(reason.code == "S07" for reason in data.reasons):
             refused.add(data.refers_to)
     found = False
