@@ -444,15 +444,12 @@ def test_alerts_are_found_as_a_later_record_of_their_issuer_reads_numbers(connec
     record = Keys("BW", policy={"numbers": [padded]}).record()
     numbers.must_read_alike(connection, "AE", record.record)
     numbers.take_in(connection, "AE", record, rfc3339(NOW))
-    assert list(under(connection, "BW7", "BW8", "BW12", "BW13", "BW2", "BW1", "BW000009")) == [
-        "BW8",
-        "BW12",
-        "BW1",
-    ]
+    asked = under(connection, "BW7", "BW8", "BW12", "BW13", "BW2", "BW1", "BW000009")
+    assert set(asked) == {"BW8", "BW12", "BW1"}
     assert kept[0] in alerts.alerts(connection, active=True, limit=9), "what is read as before stays as it is"
     assert {row.document_id for row in alerts.alerts(connection, active=False, limit=9)} == {over.id}
     told(connection, signed(withdrawal(box.id)))
-    assert list(under(connection, "BW8", "BW12", "BW1")) == ["BW1"]
+    assert set(under(connection, "BW8", "BW12", "BW1")) == {"BW1"}
 
 
 def test_ranges_of_every_length_are_found_at_both_ends(connection: Connection) -> None:

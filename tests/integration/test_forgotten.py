@@ -17,9 +17,10 @@ from sqlalchemy import select
 from kpmsg import documents
 from kpmsg.case import State
 from kpmsg.errors import DraftError, Problem
+from kpmsg.rules import breach
 from kpnode.api import build_app
 from kpnode.node import Node
-from kpnode.store import cases, partners
+from kpnode.store import answers, cases, partners
 from kpnode.store import tables as t
 from kpnode.store.callers import Scope, create_caller
 from kpnode.store.mark import AHEAD
@@ -210,6 +211,28 @@ async def test_what_is_said_beyond_the_limit_is_owed_nothing_and_raises_no_alarm
     assert await bw.database.read(lambda c: c.execute(owed).scalar_one()) is None
     assert bw.counts["failed", "answers"] == 0
     assert await findings(bw) == ["unknown"]
+
+
+async def test_a_rejection_for_other_reasons_too_does_not_call_a_number_unknown_before_it_is_certain(
+    away: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark = away.sites["BW"].mark
+    assert mark is not None
+    await away.stop(away.sites["BW"])
+    mark.unlink()
+    bw, ae, judged = await again(away), away.sites["AE"].running, cases.said_against
+
+    def more(*args: Any) -> list[Problem]:
+        """What AE's own node would not have let through."""
+        wrong = [breach("A06", "not-the-author", "/data/supersedes")] if args[1].source == "AE" else []
+        return [*judged(*args), *wrong]
+
+    for module in (cases, answers):
+        monkeypatch.setattr(module, "said_against", more)
+    await speak(ae, "confirmation")
+    await until(lambda: bw.answering.held == 1)
+    await bw.pause("ZA", "They have a power cut.")
+    await until_case(ae, lambda c: c["state"] == State.SUSPECTED_COUNTERFEIT, KEY)
 
 
 async def test_a_removed_partner_is_waited_for_no_more(away: Stage) -> None:

@@ -79,7 +79,9 @@ def owed(connection: Connection, seq: int, practice: Practice, at: str) -> Owed 
         taken_back = _taken_back(item, rejections, problems, practice.me)
         return Owed(row.id, item.source, taken_back, certain=True, occasion="reread")
     refused = any(problem.severity == "reject" for problem in problems)
-    certain = any(p.severity == "reject" and p.code != UNCERTAIN for p in problems)
+    certain = all(
+        p.code != UNCERTAIN for p in problems
+    )  # whatever else is wrong with it: the answer would name this too
     told = [problem for problem in problems if problem.severity != "warn"]
     return Owed(row.id, item.source, rejection_draft(item, told) if refused else None, certain)
 

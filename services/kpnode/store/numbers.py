@@ -76,9 +76,8 @@ def must_read_alike(connection: Connection, me: str, following: KeyRecord) -> No
     for prefix in sorted(participant_of(following.address).prefixes):
         if before.spelling(prefix) != after.spelling(prefix):
             for table in (t.certificate, t.number):
-                mine = table.c.key.startswith(
-                    prefix
-                )  # no comparison: which letter is greater, a database may decide
+                # Not by comparison: which of two characters is greater, a database decides by its locale.
+                mine = table.c.key.startswith(prefix)
                 for row in connection.execute(select(table.c.key, table.c.number).where(mine)):
                     if after.key(row.number) != row.key:
                         raise ReadOtherwiseError(
