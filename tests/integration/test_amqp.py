@@ -78,6 +78,7 @@ class Node:
 
 @pytest.fixture
 async def node(authority: Authority) -> AsyncIterator[Node]:
+    await empty(authority)  # of what a test before sent without waiting for it
     running = Node(authority)
     yield running
     await running.inbox.close()
