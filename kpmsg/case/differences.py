@@ -190,7 +190,8 @@ def misnamed(amendment: ExportAmendment, before: ExportNotification) -> Iterator
 
 
 def _json(content: ExportNotification) -> Any:
-    return content.model_dump(mode="json", exclude_none=True)
+    """What an amendment can say: a technical certificate notice has more to it, which is not amended."""
+    return content.model_dump(mode="json", exclude_none=True, include=set(ExportNotification.model_fields))
 
 
 def _touch(one: str, other: str) -> bool:

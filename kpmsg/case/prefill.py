@@ -25,6 +25,7 @@ from kpmsg.documents import (
     ConfirmationCorrection,
     ConfirmationRequest,
     DiscrepancyQuery,
+    ExportNotification,
     ImportConfirmation,
     IrregularityNotice,
     Message,
@@ -154,7 +155,10 @@ def _amendment(desk: _Desk) -> Draft:
     data: Draft = {
         "certificate": desk.certificate(),
         "amends": version.id,
-        "content": _json(content_of(version)),
+        # A technical notice has more to it, which is not amended.
+        "content": {
+            n: v for n, v in _json(content_of(version)).items() if n in ExportNotification.model_fields
+        },
         "changed": [],
         "reason": "clerical_error",
         "knows_confirmation": desk.confirmation_seen(),

@@ -277,6 +277,14 @@ def test_what_others_ask_or_write_about_a_number_changes_no_case_under_a_technic
     assert (after.state, after.exporter, after.confirmations) == (before.state, "CH", before.confirmations)
 
 
+def test_a_technical_notice_is_amended_as_any_other() -> None:
+    geneva, gaborone = Desk("CH"), Desk("BW")
+    gaborone.hear(geneva.tell(_technical("CH", "BW")))
+    amendment = geneva.say("export-amendment", 1, {"/content/parcels": 7})
+    assert "A18" not in codes(gaborone.hear(amendment))
+    assert gaborone.case().revision == 1
+
+
 def test_the_issuers_word_that_a_number_is_none_of_its_own_is_heard_whoever_notified_it() -> None:
     """Somebody notifies another's number, and the importer asks the issuer: its answer must not be drowned."""
     dubai, gaborone = Desk("AE"), Desk("BW")
