@@ -157,6 +157,22 @@ def compose(
     `strictly_parsed` says that the draft is what `kpmsg.strictjson.loads` returned. Then our own bytes need not be parsed
     again to know how any reader will parse them.
     """
+    document, payload, _ = composed(
+        draft, source=source, id=id, time=time, testing=testing, strictly_parsed=strictly_parsed
+    )
+    return document, payload
+
+
+def composed(
+    draft: Any,
+    *,
+    source: str,
+    id: UUID | str,  # noqa: A002 - CloudEvents' name
+    time: datetime,
+    testing: bool = False,
+    strictly_parsed: bool = False,
+) -> tuple[Document, bytes, list[Problem]]:
+    """`compose`, and with it the rules that only warn: for whoever asks for both, which costs as much as either."""
     if not isinstance(draft, dict):
         raise DraftError([malformed("document-type", "draft-object", "")])
     if time.tzinfo is None:
@@ -180,7 +196,7 @@ def compose(
     if any(problem.severity == "reject" for problem in problems):
         raise DraftError(problems)
     assert document is not None
-    return document, payload
+    return document, payload, problems
 
 
 def completed(draft: Any) -> Any:

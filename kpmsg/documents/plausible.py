@@ -107,7 +107,8 @@ def party_problems(party: Party, at: str) -> list[Problem]:
     """Rule F14, once for each field: a word with letters of two scripts that have letters which look alike."""
     problems: list[Problem] = []
     for member in ("name", "native_name", "address"):
-        for word in _WORD.findall(getattr(party, member) or ""):
+        text = getattr(party, member) or ""
+        for word in () if text.isascii() else _WORD.findall(text):
             scripts = {unicodedata.name(letter, "").partition(" ")[0] for letter in word}
             if len(scripts & _ALIKE) > 1:
                 problems.append(breach("F14", "mixed", f"{at}/{member}", word=word))

@@ -112,7 +112,7 @@ def examine(
     if to_everybody(draft):
         return Examined(None, b"", (_not_to_everybody(content_of(draft)),))
     try:
-        document, payload = documents.compose(
+        document, payload, problems = documents.composed(
             draft,
             source=identity.address,
             id=uuid7(),
@@ -122,7 +122,6 @@ def examine(
         )
     except DraftError as error:
         return Examined(None, b"", error.problems)
-    problems = documents.breaches(document)
     if not may_write(document, identity.records):
         text = (
             f"{identity.address} is not registered for this kind of document; its key record names its roles."

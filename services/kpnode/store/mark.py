@@ -49,6 +49,7 @@ class Mark:
         self._file: int | None = None
         self._reached: int | None = None
         self._name = ""
+        self._boot = _boot()
         self.sure = False
         """Whether the database holds everything that this node has ever committed."""
 
@@ -83,7 +84,7 @@ class Mark:
         if marked > reached:
             return False, AHEAD
         ours = known.st_mtime_ns == known.st_ctime_ns and abs(known.st_mtime_ns - written) < APART
-        return ours and boot == _boot(), None
+        return ours and boot == self._boot, None
 
     def settle(self, name: str) -> None:
         """All that was forgotten has come back, and the database bears `name` now: with this commit it is marked again."""
@@ -105,7 +106,7 @@ class Mark:
                 self._remove()
 
     def _write(self, reached: int) -> None:
-        members = {"name": self._name, "reached": reached, "written": time.time_ns(), "boot": _boot()}
+        members = {"name": self._name, "reached": reached, "written": time.time_ns(), "boot": self._boot}
         if self._file is None:
             # A file of its own each time: what somebody put back under this name is not written into.
             self._path.unlink(missing_ok=True)
